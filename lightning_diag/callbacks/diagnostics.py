@@ -1,0 +1,188 @@
+"""The one callback that a user adds."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union
+
+import torch
+from lightning.pytorch import Callback
+
+from lightning_diag import rules
+from lightning_diag.callbacks.fit import Fit
+from lightning_diag.findings import Outcome, Report, UnhealthyTraining, severity
+from lightning_diag.records import History
+
+Level = Literal["info", "warning", "error"]
+
+
+class Diagnostics(Callback):
+    """Observes a fit, judges it, and says what is wrong, where, since when and what cures it.
+
+    Nothing of the training changes: on sampled steps hooks are attached and removed again, on all others nothing is
+    attached. The report is in :attr:`report` (during fit, after it, and after an exception), the measurements in
+    :attr:`history`; both are also written to the run's directory as ``health.json`` and ``history.jsonl``.
+
+    Args:
+        every_n_steps: upper bound of the number of optimizer steps between two samples. Where the length of the run is
+            known at least 64 samples are taken, so short runs are sampled more often.
+        select: codes, code prefixes or names of the rules to ask; all by default.
+        ignore: codes, prefixes or names to leave out; or a mapping of site globs to such lists
+            (``{"backbone.*": ["A001"]}``).
+        histograms: whether TensorBoard gets histograms of activations, gradients, weights and updates.
+        stop_on: end the training at the first finding of this severity or worse.
+        fail_on: raise :class:`UnhealthyTraining` at the end of fit if there are findings of this severity or worse, or
+            if nothing could be judged.
+        verbose: whether errors are told while the training runs, and a table at its end.
+
+    Raises:
+        ValueError: a value is out of range, or a rule or severity of that name does not exist.
+        TypeError: ``every_n_steps`` is no integer.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        *,
+        select: Sequence[str] = (),
+        ignore: Union[Sequence[str], Mapping[str, Sequence[str]]] = (),
+        histograms: bool = True,
+        stop_on: Union[Level, None] = None,
+        fail_on: Union[Level, None] = None,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__()
+        if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int):
+            raise TypeError(f"every_n_steps must be an integer, got {every_n_steps!r}")
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
+        rules.check(History(), select, ignore)  # refuses unknown rules now, not at the end of a long run
+        self.every_n_steps, self.histograms, self.verbose = every_n_steps, histograms, verbose
+        self.select, self.ignore = select, ignore
+        self.stop_on = None if stop_on is None else severity(stop_on)
+        self.fail_on = None if fail_on is None else severity(fail_on)
+        self._fit: Fit | None = None
+        self._history, self._report = History(), Report()
+        self._continues: dict[str, Any] = {}
+
+    @property
+    def history(self) -> History:
+        """The measurements of the running or last fit."""
+        return self._history
+
+    @property
+    def report(self) -> Report:
+        """The judgement of the running or last fit, up to date with the last sample."""
+        if self._fit is not None:
+            self._report = self._fit.report()
+        return self._report
+
+    # -- Lightning's hooks, in the order in which they are called ------------------------------------------------
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._close("interrupted")
+        self._guard(lambda: self._start(trainer, pl_module))
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._with_fit(lambda fit: fit.observer.plan.new_epoch())
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._with_fit(lambda fit: fit.start_batch(trainer, batch, batch_idx))
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        self._with_fit(lambda fit: fit.before_backward(trainer, pl_module))
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        self._with_fit(lambda fit: fit.observer.after_backward())
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
+        self._with_fit(lambda fit: fit.observer.before_optimizer(optimizer, fit.step))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._with_fit(lambda fit: fit.end_batch(trainer, pl_module, outputs))
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self._with_fit(lambda fit: fit.observer.metrics.note(trainer.callback_metrics))
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self._with_fit(lambda fit: fit.end_validation(trainer))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._with_fit(lambda fit: fit.end_epoch(trainer, pl_module))
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self._close("finished")
+        limit = self.fail_on
+        if limit is not None and self._report.exit_code(limit):
+            raise UnhealthyTraining(self._report)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        interrupted = isinstance(exception, KeyboardInterrupt)
+        self._close("interrupted" if interrupted else f"failed: {type(exception).__name__}: {exception}")
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._close("interrupted")
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the little that a checkpoint needs so that a resumed run can say what it continues."""
+        run = self._history.run
+        known: dict[str, Any] = {key: run[key] for key in ("run_id", "last_step", "history") if key in run}
+        return known or dict(self._continues)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember what the next fit continues."""
+        self._continues = dict(state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the running fit and the methods that Lightning puts on callbacks: they hold model and Trainer."""
+        report = self.report
+        state = {k: v for k, v in self.__dict__.items() if k not in ("log", "log_dict")}
+        return {**state, "_fit": None, "_report": report}
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _start(self, trainer: Any, module: Any) -> None:
+        self._history, self._report = History(), Report()
+        self._fit = Fit(trainer, module, self, self._continues)
+        self._continues = {}
+        self._history = self._fit.history
+
+    def _with_fit(self, act: Callable[[Fit], object]) -> None:
+        fit = self._fit
+        if fit is None or fit.crashed:
+            return
+        start = time.perf_counter()
+        self._guard(lambda: act(fit))
+        if fit.observer.error is not None and not fit.crashed:
+            fit.crash(fit.observer.error)
+        fit.seconds += time.perf_counter() - start
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        """Do something of ours; our own failure ends the observation, never the training."""
+        try:
+            act()
+        except Exception as error:
+            if self._fit is not None:
+                self._fit.crash(error)
+            else:
+                self._report = Report(outcomes={"diagnostics": crashed(error)})
+
+    def _close(self, status: str) -> None:
+        fit, self._fit = self._fit, None
+        if fit is None:
+            return
+        try:
+            self._report = fit.finish(status)
+        except Exception as error:
+            self._report = Report(self._report.findings, {"diagnostics": crashed(error)})
+
+
+def crashed(error: BaseException) -> Outcome:
+    """Return the outcome that holds an error's traceback."""
+    return Outcome("crashed", "".join(traceback.format_exception(error)))

@@ -1,0 +1,183 @@
+"""One fit from its start to its end: observation, judgement and outlets together."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_diag.callbacks.facts import run_facts
+from lightning_diag.callbacks.judgement import Judgement
+from lightning_diag.callbacks.observer import Observer
+from lightning_diag.callbacks.outlets import Outlets
+from lightning_diag.findings import Report
+from lightning_diag.probes.sampling import SamplingPlan
+from lightning_diag.records import History, HistoryError
+
+if TYPE_CHECKING:
+    from lightning_diag.callbacks.diagnostics import Diagnostics
+
+
+class Fit:
+    """What lives from on_train_start to the end of one fit.
+
+    Args:
+        trainer: the Trainer.
+        module: the LightningModule.
+        options: the callback, for its settings.
+        continues: what a checkpoint said of the run that this one continues; empty if none.
+    """
+
+    def __init__(self, trainer: Any, module: Any, options: Diagnostics, continues: Mapping[str, Any]) -> None:
+        log_dir = trainer.log_dir  # a broadcast: on every rank
+        self.options = options
+        self.started = time.perf_counter()
+        self.seconds = 0.0
+        self.crashed = False
+        self.step = logged_step(trainer, 0)
+        self.history = continued(continues, self.step)
+        self.history.run.update(run_facts(trainer, module, options.every_n_steps))
+        if continues:
+            self.history.run["continues"] = {**continues, "at_step": self.step}
+        plan = SamplingPlan(options.every_n_steps, self.history.run["steps_planned"])
+        self.observer = Observer(module, self.history, plan, histograms=options.histograms)
+        self.judgement = Judgement(self.history, options.select, options.ignore)
+        self.rank_zero = bool(trainer.is_global_zero)
+        write = self.rank_zero and not trainer.fast_dev_run
+        self.outlets = Outlets(trainer, self.history, write=write, log_dir=log_dir)
+        if self.outlets.files is not None:
+            self.history.run["history"] = str(self.outlets.files.history_path.absolute())
+        self._epochs = 0
+        self._judged_at = -1
+
+    # -- during the fit ------------------------------------------------------------------------------------------
+
+    def start_batch(self, trainer: Any, batch: Any, batch_idx: int) -> None:
+        """Attach the probes if this batch ends in a sampled optimizer step."""
+        self.step = logged_step(trainer, self.observer.steps)
+        self.stepping = will_step(trainer, batch_idx)
+        if self.stepping:
+            self.observer.start_step(self.step, batch)
+
+    def before_backward(self, trainer: Any, module: Any) -> None:
+        """The loss is there."""
+        if not self.observer.sampling:
+            return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        scale = None if scaler is None else scaler.scale(torch.ones((), device=module.device))
+        self.observer.before_backward(automatic=module.automatic_optimization, scale=scale)
+
+    def end_batch(self, trainer: Any, module: Any, outputs: Any) -> None:
+        """Take the batch's numbers; judge if a sample came of it."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, torch.Tensor) and module.automatic_optimization:
+            loss = loss * trainer.accumulate_grad_batches  # Lightning divided it
+        logged = trainer.callback_metrics if self.stepping else {}
+        if not self.observer.end_batch(self.step, trainer.current_epoch, loss, logged, stepped=self.stepping):
+            return
+        if self.observer.fetched is not None:
+            self.outlets.sample(self.step, self.observer.fetched)
+        if self.judgement.due("sample", self.observer.samples):
+            self._judge(trainer, module, draw=False)
+        elif self.observer.alarming:
+            self._act_on(self.judgement.trip(), trainer, module)
+
+    def end_validation(self, trainer: Any) -> None:
+        """Take what validation logged."""
+        self.observer.take_logged(trainer.callback_metrics, max(0, self.step), validation=True)
+
+    def end_epoch(self, trainer: Any, module: Any) -> None:
+        """Take what was logged for the epoch; judge now and then."""
+        self.observer.take_logged(trainer.callback_metrics, self.step, validation=False)
+        self._epochs += 1
+        if self.judgement.due("epoch", self._epochs):
+            self._judge(trainer, module, draw=True)
+
+    def _judge(self, trainer: Any, module: Any, *, draw: bool) -> None:
+        self._account("running")
+        report = self.judgement.judge()
+        self._judged_at = self.observer.samples
+        self.outlets.judged(report, self.step, draw=draw)
+        self._act_on(report.findings, trainer, module)
+
+    def _act_on(self, findings: Any, trainer: Any, module: Any) -> None:
+        if self.rank_zero and self.options.verbose:
+            self.outlets.tell(self.judgement.news(findings), module.print)
+        limit = self.options.stop_on
+        if limit is not None and any(f.severity.rank >= limit.rank for f in findings):
+            trainer.should_stop = True
+
+    def report(self) -> Report:
+        """Return the judgement of what was seen so far."""
+        if self._judged_at != self.observer.samples:
+            self._judged_at = self.observer.samples
+            self._account("running")
+            self.judgement.judge()
+        return self.judgement.report
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def crash(self, error: BaseException) -> None:
+        """Our own failure: keep what was seen, detach, say so once."""
+        self.crashed = True
+        self.judgement.crash = "".join(traceback.format_exception(error))
+        self._judged_at = -1
+        self.observer.stop_step()
+        warnings.warn(f"lightning_diag failed and stands aside, the training goes on: {error!r}", stacklevel=2)
+
+    def finish(self, status: str) -> Report:
+        """Detach, judge for the last time, write and show the report."""
+        start = time.perf_counter()
+        self.observer.close()
+        self.seconds += time.perf_counter() - start
+        self._account(status)
+        report = self.judgement.judge()
+        self.outlets.close(report, self.step, show=self.rank_zero and self.options.verbose)
+        return report
+
+    def _account(self, status: str) -> None:
+        elapsed = time.perf_counter() - self.started
+        spent = self.seconds + self.observer.seconds
+        fraction = spent / elapsed if elapsed > 0 else 0.0
+        self.history.update_run(
+            status=status,
+            steps=self.observer.steps,
+            samples=self.observer.samples,
+            last_step=self.step,
+            seconds=round(elapsed, 3),
+            overhead_fraction=round(fraction, 5),
+        )
+
+
+def logged_step(trainer: Any, own: int) -> int:
+    """Return the step at which Lightning logs now; the one private attribute that is read, our own count without it."""
+    loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
+    step = getattr(loop, "_batches_that_stepped", None)
+    return own if step is None else int(step)
+
+
+def will_step(trainer: Any, batch_idx: int) -> bool:
+    """Return whether the optimizer steps after this batch: the last one of an accumulation, or of the epoch."""
+    every = int(getattr(trainer, "accumulate_grad_batches", 1) or 1)
+    last = bool(trainer.is_last_batch) or batch_idx + 1 == trainer.num_training_batches
+    return (batch_idx + 1) % every == 0 or last
+
+
+def continued(continues: Mapping[str, Any], step: int) -> History:
+    """Return the history that a resumed run goes on with, or a new one where the old is not to be had."""
+    path = continues.get("history")
+    if not isinstance(path, str) or not Path(path).is_file():
+        return History()
+    try:
+        history = History.load(path)
+    except HistoryError as error:
+        warnings.warn(f"lightning_diag cannot go on with the earlier history: {error}", stacklevel=2)
+        return History()
+    history.truncate(step)
+    history.run.clear()
+    return history

@@ -1,0 +1,60 @@
+"""When a running fit is judged, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lightning_diag import rules
+from lightning_diag.findings import Finding, Outcome, Report, Severity
+from lightning_diag.records import History
+
+Ignore = Sequence[str] | Mapping[str, Sequence[str]]
+_FIRST, _GROWTH = 8, 1.4
+_LATEST = 32  # samples that the tripwires see
+
+
+class Judgement:
+    """Judges a growing history: a few tripwires at every sample, all rules at geometrically spaced ones.
+
+    Args:
+        history: what is judged.
+        select: codes or names of the rules asked; all if empty.
+        ignore: codes or names left out, or site glob -> codes.
+    """
+
+    def __init__(self, history: History, select: Sequence[str] = (), ignore: Ignore = ()) -> None:
+        self.history, self.select, self.ignore = history, select, ignore
+        self.crash: str = ""
+        self.report = self._judged()
+        self._told: set[tuple[str, str]] = set()
+        self._next = {"sample": _FIRST, "epoch": 1}
+
+    def due(self, kind: str, count: int) -> bool:
+        """Return whether all rules are due at this number of samples or epochs."""
+        if count < self._next[kind]:
+            return False
+        self._next[kind] = max(count + 1, int(count * _GROWTH))
+        return True
+
+    def judge(self) -> Report:
+        """Judge with all rules and return the report."""
+        self.report = self._judged()
+        return self.report
+
+    def trip(self) -> list[Finding]:
+        """Judge with the tripwires alone; return the findings."""
+        report = rules.check(self.history.tail(_LATEST), self.select, self.ignore, rules=rules.TRIPWIRES)
+        return list(report.findings)
+
+    def _judged(self) -> Report:
+        report = rules.check(self.history, self.select, self.ignore)
+        if not self.crash:
+            return report
+        outcomes = {**report.outcomes, "diagnostics": Outcome("crashed", self.crash)}
+        return Report(report.findings, outcomes, report.rules, report.run)
+
+    def news(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Return the error-level findings not told before, once per code and site."""
+        new = [f for f in findings if f.severity is Severity.ERROR and f.key not in self._told]
+        self._told |= {f.key for f in new}
+        return new

@@ -1,0 +1,96 @@
+"""What a module is to the rules: its activation, whether it is observed, which axis holds its units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from torch import Size, Tensor, nn
+
+from lightning_diag.records import Layer
+
+_ACTIVATIONS: Final[tuple[tuple[type[nn.Module], str], ...]] = (
+    (nn.ReLU6, "relu6"),  # before its base class Hardtanh
+    (nn.ReLU, "relu"),
+    (nn.Sigmoid, "sigmoid"),
+    (nn.Tanh, "tanh"),
+    (nn.Hardsigmoid, "hardsigmoid"),
+    (nn.Hardtanh, "hardtanh"),
+    (nn.Softsign, "softsign"),
+    (nn.LeakyReLU, "leaky_relu"),
+    (nn.PReLU, "prelu"),
+    (nn.GELU, "gelu"),
+    (nn.SiLU, "silu"),
+    (nn.Mish, "mish"),
+    (nn.ELU, "elu"),
+    (nn.SELU, "selu"),
+    (nn.CELU, "celu"),
+    (nn.Softplus, "softplus"),
+    (nn.Hardswish, "hardswish"),
+    (nn.LogSigmoid, "logsigmoid"),
+    (nn.Softmax, "softmax"),
+    (nn.LogSoftmax, "log_softmax"),
+)
+_UNSEEN: Final = (nn.modules.dropout._DropoutNd, nn.Identity, nn.Flatten, nn.Unflatten)
+_CHANNELS_LAST: Final = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+
+
+def activation_kind(module: nn.Module) -> str:
+    """Return the lower-case kind of an activation module ("relu", "tanh", ...), "" if it is none."""
+    return next((kind for cls, kind in _ACTIVATIONS if isinstance(module, cls)), "")
+
+
+def observed_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (name, module) of what is observed: leaves, and modules with parameters of their own.
+
+    Left out: dropout, identity, reshaping, losses, metrics, and what lies inside a ScriptModule (hooks do not fire
+    there). Names are free of the ``_orig_mod`` that torch.compile puts in.
+    """
+    inside: tuple[str, ...] = ()
+    for name, module in root.named_modules():
+        if not name or (inside and name.startswith(inside)):
+            continue
+        if isinstance(module, _UNSEEN) or _is_measure(module):
+            inside += (name + ".",)
+            continue
+        if hasattr(module, "_c") or isinstance(module, nn.MultiheadAttention):  # ScriptModule; calls no child
+            inside += (name + ".",)
+            yield clean(name), module
+        elif not any(True for _ in module.children()) or module._parameters:
+            yield clean(name), module
+
+
+def _is_measure(module: nn.Module) -> bool:
+    """Return whether a module is a loss of torch or a metric of torchmetrics."""
+    return isinstance(module, nn.modules.loss._Loss) or hasattr(module, "higher_is_better")
+
+
+def clean(name: str) -> str:
+    """Return a qualified name without the wrappers that torch.compile and data parallelism put in."""
+    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "_forward_module")) or name
+
+
+def unit_axis(module: nn.Module, output: Tensor, before: tuple[nn.Module, Size] | None) -> int:
+    """Return the axis that holds the units (features or channels) of an output.
+
+    ``before`` is the last executed module with parameters and its output's shape: an activation keeps its layout.
+    Linear, normalization over the last axis, recurrent and attention layers have units last; others channels at 1.
+    """
+    maker = module
+    if not any(True for _ in module.parameters(recurse=False)) and before and before[1] == output.shape:
+        maker = before[0]
+    if output.dim() <= 2 or isinstance(maker, _CHANNELS_LAST):
+        return output.dim() - 1
+    return 1 if output.dim() > 3 or _is_convolution(maker) else output.dim() - 1
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    kinds = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+    return isinstance(module, kinds)
+
+
+def with_roles(layers: list[Layer]) -> list[Layer]:
+    """Return the layers with the last one that has parameters, and what runs after it, as output."""
+    last = max((i for i, x in enumerate(layers) if x.parameters), default=len(layers) - 1)
+    return [replace(x, role="output" if i >= last else "hidden") for i, x in enumerate(layers)]

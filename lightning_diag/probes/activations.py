@@ -1,0 +1,174 @@
+"""Activations and the gradients with respect to them, by hooks that live for one sampled step."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lightning_diag.graph import activation_kind, clean, observed_modules, unit_axis, with_roles
+from lightning_diag.probes.readings import Readings, measuring
+from lightning_diag.records import Layer
+from lightning_diag.statistics.units import BOUNDED, RECTIFIERS, saturation, unit_max
+from lightning_diag.statistics.views import main_tensor, plain, tensors
+
+MOST_CALLS = 8  # calls of one module in a step that get a site of their own; later ones are not observed
+
+
+class ActivationProbe:
+    """Observes the module outputs of one step: attach, run the step, detach.
+
+    Hooks reduce at once (a later in-place operation overwrites what one keeps), return None, keep no tensor and do
+    nothing while a backward pass runs (activation checkpointing calls modules again).
+
+    Args:
+        root: the LightningModule.
+        readings: where statistics go.
+        on_error: called with the exception of a failing hook; the training goes on.
+    """
+
+    def __init__(self, root: nn.Module, readings: Readings, on_error: Callable[[BaseException], None]) -> None:
+        self.readings, self.on_error = readings, on_error
+        self.layers: list[Layer] = []
+        self.silent: dict[str, tuple[Tensor, int, Tensor | None]] = {}  # site -> silent units, examples, without bias
+        self.paused = False
+        self.seconds = 0.0
+        self._root = root
+        self._names = {id(p): clean(n) for n, p in root.named_parameters(remove_duplicate=False)}
+        self._handles: list[RemovableHandle] = []
+        self._tensor_handles: list[RemovableHandle] = []
+        self._calls: dict[str, int] = {}
+        self._makers: dict[int, tuple[weakref.ref[Tensor], str, nn.Module]] = {}
+        self._before: tuple[nn.Module, torch.Size] | None = None
+        self._above: dict[str, Tensor] = {}  # rectifier -> whether a unit would fire without the bias before it
+
+    def __enter__(self) -> ActivationProbe:
+        for name, module in observed_modules(self._root):
+            if not module.training and _has_fused_eval(module, name, self._root):
+                continue
+            if activation_kind(module) in RECTIFIERS:
+                self._handles.append(
+                    module.register_forward_pre_hook(partial(self._guarded, self._before_forward, name))
+                )
+            self._handles.append(module.register_forward_hook(partial(self._guarded, self._after_forward, name)))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.detach_modules()
+        for handle in self._tensor_handles:
+            handle.remove()
+        self._tensor_handles.clear()
+
+    def detach_modules(self) -> None:
+        """Take the hooks off the modules; those on tensors stay until the backward pass is over."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._makers.clear()
+        self._above.clear()
+        self._before = None
+
+    def ordered_layers(self) -> list[Layer]:
+        """Return the layers seen, in order of execution, with their roles."""
+        return with_roles(self.layers)
+
+    def _guarded(self, hook: Callable[..., None], name: str, module: nn.Module, *args: Any) -> None:
+        if self.paused or (not torch.is_grad_enabled() and not module.training):
+            return
+        start = time.perf_counter()
+        try:
+            with measuring():
+                hook(name, module, *args)
+        except Exception as error:  # the doctor never ends the training
+            self.on_error(error)
+        self.seconds += time.perf_counter() - start
+
+    def _before_forward(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Before a rectifier: would its units fire without the bias of the layer before?"""
+        x = main_tensor(args)
+        maker = self._maker(x)
+        self._above.pop(name, None)
+        if x is None or maker is None:
+            return
+        bias = getattr(maker[1], "bias", None)
+        values = plain(x)
+        if values is None or not isinstance(bias, Tensor) or values.dim() < 2:
+            return
+        highest = unit_max(values, unit_axis(maker[1], values, None))
+        if highest.shape == bias.shape:
+            self._above[name] = highest - bias.detach() > 0
+
+    def _after_forward(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        call = self._calls.get(name, 0)
+        self._calls[name] = call + 1
+        out = main_tensor(output)
+        if call >= MOST_CALLS or out is None:
+            return
+        site = name if call == 0 else f"{name}#{call}"
+        maker = self._maker(main_tensor(args))
+        kind = activation_kind(module)
+        values = plain(out)
+        axis = 0 if values is None else unit_axis(module, values, self._before)
+        units = 0 if values is None or not values.dim() else values.shape[axis]
+        own = tuple(self._names[id(p)] for p in module.parameters() if id(p) in self._names)
+        self.layers.append(Layer(site, type(module).__name__, "hidden", kind, maker[0] if maker else "", units, own))
+        if self.readings.tensor("activation", site, out) and values is not None:
+            self._units(site, name, module, values, kind, axis)
+            self._inputs(site, args)
+        self._remember(out, site, module)
+        if own and values is not None:
+            self._before = (module, values.shape)
+        if out.requires_grad:
+            self.readings.site("activation_gradient", site)
+            self._tensor_handles.append(out.register_hook(partial(self._gradient, site)))  # type: ignore[no-untyped-call]
+
+    def _units(self, site: str, name: str, module: nn.Module, values: Tensor, kind: str, axis: int) -> None:
+        if kind in RECTIFIERS and values.dim() > 1:
+            silent = unit_max(values, axis) <= 0
+            self.silent[site] = (silent, values.shape[0], self._above.pop(name, None))
+        if kind in BOUNDED and values.dim() > 1:
+            low, high = getattr(module, "min_val", 0.0), getattr(module, "max_val", 1.0)
+            flat_elements, flat_units = saturation(values, kind, axis, low, high)
+            self.readings.scalar("activation/saturated_fraction", site, flat_elements)
+            self.readings.scalar("activation/saturated_units_fraction", site, flat_units)
+
+    def _inputs(self, site: str, args: tuple[Any, ...]) -> None:
+        """Whether a module's inputs were finite; a sum tells, for NaN and Inf survive it."""
+        inputs = [p for t in tensors(args) if t.is_floating_point() and (p := plain(t)) is not None]
+        if inputs:
+            bad = torch.stack([(~torch.isfinite(t.float().sum() * 0)).to(inputs[0].device) for t in inputs]).any()
+            self.readings.scalar("activation/input_nonfinite", site, bad)
+
+    def _gradient(self, site: str, gradient: Tensor) -> None:
+        start = time.perf_counter()
+        try:
+            with measuring():
+                self.readings.tensor("activation_gradient", site, gradient, bins=False)
+        except Exception as error:
+            self.on_error(error)
+        self.seconds += time.perf_counter() - start
+
+    def _remember(self, out: Tensor, site: str, module: nn.Module) -> None:
+        self._makers[id(out)] = (weakref.ref(out), site, module)
+
+    def _maker(self, x: Tensor | None) -> tuple[str, nn.Module] | None:
+        found = None if x is None else self._makers.get(id(x))
+        return (found[1], found[2]) if found is not None and found[0]() is x else None
+
+
+def _has_fused_eval(module: nn.Module, name: str, root: nn.Module) -> bool:
+    """Return whether a hook would take an eval-mode module off its fused path (and change its last bits)."""
+    fused = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+    parts = name.split(".")
+    chain: list[nn.Module] = [module]
+    try:
+        chain += [root.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
+    except AttributeError:  # a name without its compile wrapper
+        return any(isinstance(m, fused) for m in root.modules())
+    return any(isinstance(m, fused) for m in chain)

@@ -1,0 +1,85 @@
+"""The loss, learning rates and logged metrics, at every step; which direction of a metric is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_diag.records import History, Stage
+
+
+class MetricReader:
+    """Keeps numbers of every step until the next transfer: device tensors stay on their device.
+
+    A metric counts as logged when its value is another object than last time, so stale ones are not repeated.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[tuple[Stage, str, int, float | Tensor]] = []
+        self._seen: dict[str, object] = {}
+
+    def add(self, name: str, step: int, value: Any, *, stage: Stage = "train") -> float | None:
+        """Add a number; return it if it is known without waiting for a device."""
+        if isinstance(value, Tensor):
+            if value.numel() != 1 or value.is_complex():
+                return None
+            value = value.detach()
+            if value.device.type == "cpu":
+                value = float(value)
+        elif not isinstance(value, (int, float)):
+            return None
+        self._pending.append((stage, name, step, value))
+        return value if isinstance(value, float) else None
+
+    def logged(self, metrics: Mapping[str, Any], step: int, *, stage: Stage = "train") -> None:
+        """Add the metrics that were logged anew."""
+        for name, value in metrics.items():
+            if self._seen.get(name) is not value:
+                self._seen[name] = value
+                self.add(f"metric/{name}", step, value, stage=stage)
+
+    def note(self, metrics: Mapping[str, Any]) -> None:
+        """Take the present metrics as known, so that only later ones count as logged."""
+        self._seen.update(metrics)
+
+    def flush(self, history: History) -> None:
+        """Move everything to the history, in one transfer."""
+        pending, self._pending = self._pending, []
+        waiting = [v for *_, v in pending if isinstance(v, Tensor)]
+        numbers = iter(_fetched(waiting))
+        columns: dict[tuple[Stage, str], tuple[list[int], list[float]]] = {}
+        for stage, name, step, value in pending:
+            steps, values = columns.setdefault((stage, name), ([], []))
+            steps.append(step)
+            values.append(next(numbers) if isinstance(value, Tensor) else float(value))
+        for (stage, name), (steps, values) in columns.items():
+            history.add_points(name, steps, values, stage=stage)
+
+
+def _fetched(values: list[Tensor]) -> list[float]:
+    if not values:
+        return []
+    home = values[0].device
+    numbers: list[float] = torch.stack([v.float().reshape(()).to(home) for v in values]).cpu().tolist()
+    return numbers
+
+
+def metric_directions(root: nn.Module, logged: Iterable[str]) -> dict[str, str]:
+    """Return "higher" or "lower" for the logged names whose torchmetrics object says what is better.
+
+    A metric object belongs to a logged name when its attribute name is part of it, the longest one first.
+    """
+    known = {
+        name.rsplit(".", 1)[-1]: "higher" if module.higher_is_better else "lower"
+        for name, module in root.named_modules()
+        if name and isinstance(getattr(module, "higher_is_better", None), bool)
+    }
+    found: dict[str, str] = {}
+    for metric in logged:
+        match = max((k for k in known if k.lower() in metric.lower()), key=len, default=None)
+        if match is not None:
+            found[metric] = known[match]
+    return found

@@ -1,0 +1,63 @@
+"""How gradients run over depth: shared by vanishing-gradients and exploding-gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_diag.records import Floats, History, Ints
+from lightning_diag.rules.phase import Bools, is_running, matrices, pick, steps_seen
+from lightning_diag.rules.rule import Unmeasured
+
+LOWEST = -30.0  # decades; stands for a gradient that is exactly zero
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Gradient over weight (RMS over RMS) of the early and the late third of the weight matrices, in decades.
+
+    ``steps`` (n,), ``early`` and ``late`` (n,), ``names`` in order of execution. A ratio is used because both
+    scale alike when a layer is rescaled, so that layers of other sizes and initializations compare.
+    """
+
+    names: tuple[str, ...]
+    steps: Ints
+    early: Floats
+    late: Floats
+
+    def lasts(self, difference: Floats, limit: float, last_samples: int) -> bool:
+        """Tell whether a difference exceeds a limit in the median and three quarters of the last samples."""
+        recent = difference[-last_samples:]
+        return bool(np.median(recent) > limit and np.mean(recent > limit) >= 0.75)
+
+
+def gradient_depth(history: History, *, min_layers: int = 3, min_samples: int = 5) -> Depth:
+    """Return the gradients over depth, the first step left out.
+
+    Raises:
+        Unmeasured: too few weight matrices, samples or steps.
+    """
+    if not history.layers:
+        raise Unmeasured("the order of the layers is not known")
+    steps = history.table("gradient/rms").steps
+    steps = steps[steps > 0]
+    enough = 100 if is_running(history) else 20
+    if len(steps) < min_samples or steps_seen(history) < enough:
+        raise Unmeasured(f"{len(steps)} samples of {steps_seen(history)} steps; {min_samples} of {enough} are needed")
+    names, ratio = log_ratio(history, "gradient/rms", steps)
+    if len(names) < min_layers:
+        raise Unmeasured(f"{len(names)} weight matrices with gradients; depth is judged from {min_layers} on")
+    third = max(1, len(names) // 3)
+    return Depth(names, steps, *(np.nanmedian(r, axis=1) for r in (ratio[:, :third], ratio[:, -third:])))
+
+
+def log_ratio(history: History, statistic: str, steps: Ints) -> tuple[tuple[str, ...], Floats]:
+    """Return (names, decades of statistic over parameter RMS) of the matrices measured at every given step."""
+    names = matrices(history)
+    top, weight = (pick(history, s, names, steps) for s in (statistic, "parameter/rms"))
+    with np.errstate(all="ignore"):
+        ratio = np.log10(top / weight)
+    ratio = np.where((top == 0) & (weight > 0), LOWEST, ratio)
+    good: Bools = np.atleast_1d(np.isfinite(ratio).all(axis=0))
+    return tuple(n for n, g in zip(names, good, strict=True) if g), ratio[:, good]

@@ -1,0 +1,143 @@
+"""G002 exploding-gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import History
+from lightning_diag.rules.depth import gradient_depth
+from lightning_diag.rules.phase import is_learning
+from lightning_diag.rules.rule import Unmeasured, between
+from lightning_diag.trends import jumps, noise
+
+_CLIP = Prescription("Clip gradients by norm: Trainer(gradient_clip_val=1.0).", {"gradient_clip_val": 1.0})
+_RATE = Prescription("Lower the learning rate by a factor of 10, or warm it up.", {"lr": "x0.1", "warmup": 500})
+_INIT = Prescription(
+    "Initialize with variance 2 / fan_in (nn.init.kaiming_normal_) for ReLU, orthogonal for recurrent weights.",
+    {"init": "kaiming_normal"},
+)
+_NORM = Prescription("Put nn.BatchNorm or nn.LayerNorm behind every hidden layer.", {"norm": "layer"})
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ExplodingGradients:
+    """Gradients grow without bound, over depth or over steps, and training suffers from it.
+
+    What it finds:
+        Over steps: the gradient norm jumps ``min_jump_decades`` powers of ten above the median of all samples
+        before, and afterwards the loss is not finite, or more than half of the progress made is lost for good.
+        Over depth: gradient over weight of the early third of the weight matrices exceeds that of the late third
+        by ``min_depth_decades`` powers of ten in the last samples, and the loss does not fall.
+
+    Why it matters:
+        One step along a huge gradient throws the weights far away from all that was learned, often to where the
+        loss overflows.
+
+    When it is silent:
+        A spike from which the loss recovers; large gradients that clipping or Adam tame while the loss falls; the
+        first samples, in which gradients of a new model change a lot; a scaled loss, since the run is compared
+        only with itself.
+
+    What to do:
+        Clip the gradient norm; lower or warm up the learning rate; if it grows over depth, initialize by fan-in
+        and normalize.
+
+    Source:
+        Pascanu, Mikolov, Bengio, On the Difficulty of Training Recurrent Neural Networks (2013), 2 and 3.2;
+        Hanin, Which Neural Net Architectures Give Rise to Exploding and Vanishing Gradients? (2018).
+    """
+
+    code: ClassVar[str] = "G002"
+    name: ClassVar[str] = "exploding-gradients"
+    severity: ClassVar[Severity] = Severity.ERROR
+    needs: ClassVar[tuple[str, ...]] = ("total/gradient_norm", "loss")
+    min_jump_decades: float = 2.0
+    min_depth_decades: float = 3.0
+    warm_samples: int = 5
+    last_samples: int = 8
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding: over steps, else over depth."""
+        over_steps = list(self._over_steps(history))
+        if not over_steps and len(history.table("total/gradient_norm")) < self.warm_samples:
+            raise Unmeasured(f"fewer than {self.warm_samples} samples of the gradient norm: train for more steps")
+        yield from over_steps or self._over_depth(history)
+
+    def _over_steps(self, history: History) -> Iterator[Finding]:
+        table, loss = history.table("total/gradient_norm"), history.series("loss")
+        norm = table.matrix[:, 0] if table.matrix.size else np.zeros(0)
+        broken = np.flatnonzero(~np.isfinite(loss.values))
+        if len(broken) and not np.isfinite(loss.values[-1]):
+            before = np.flatnonzero((table.steps <= loss.steps[broken[0]]) & np.isfinite(norm))
+            jumped = jumps(norm[before], decades=self.min_jump_decades, warm_points=1)
+            if len(before) and jumped[-1]:  # still up when it broke
+                start = before[int(np.flatnonzero(~jumped)[-1]) + 1]
+                yield self._finding(history, int(start), int(before[-1]), "then became non-finite", Severity.ERROR)
+            return
+        for i in np.flatnonzero(jumps(norm, decades=self.min_jump_decades, warm_points=self.warm_samples)):
+            lost = self._lost(loss.steps, loss.values, int(table.steps[i]))
+            if lost > 0.5:
+                severity = Severity.ERROR if lost >= 1 else Severity.WARNING
+                words = f"lost {min(lost, 1.0):.0%} of what it had gained and did not recover"
+                yield self._finding(history, int(i), int(i), words, severity)
+                return
+
+    @staticmethod
+    def _lost(
+        steps: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+        values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+        at: int,
+    ) -> float:
+        """Return the share of the progress until a step that is missing at the end; 0 if within the noise."""
+        before, after = values[steps < at], values[steps > at]
+        before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+        if len(before) < 8 or len(after) < 8:
+            return 0.0
+        start, level = float(np.median(before[:3])), float(np.median(before[-8:]))
+        worse = float(np.median(after[-max(4, len(after) // 4) :])) - level
+        if worse <= 5 * noise(before):
+            return 0.0
+        return worse / (start - level) if start > level else float("inf")
+
+    def _finding(self, history: History, i: int, j: int, then: str, severity: Severity) -> Finding:
+        table = history.table("total/gradient_norm")
+        norm = table.matrix[:, 0]
+        usual = float(np.median(norm[:i][np.isfinite(norm[:i])]))
+        peak = float(np.max(norm[i : j + 1]))
+        first, last = int(table.steps[i]), int(table.steps[j])
+        message = (
+            f"The gradient norm rose to {peak:.3g} {between(first, last)}, {peak / usual:.2g} times its median of "
+            f"{usual:.3g} until then; the loss {then}. Such a step throws the weights far away from what was learned."
+        )
+        value, limit = peak / usual, 10.0**self.min_jump_decades
+        advice = (_CLIP, _RATE, _NORM, _INIT)
+        return Finding(self.code, self.name, severity, "", first, value, limit, message, last, "", advice)
+
+    def _over_depth(self, history: History) -> Iterator[Finding]:
+        if not {"gradient/rms", "parameter/rms"} <= set(history.statistics):
+            return
+        try:
+            depth = gradient_depth(history)
+        except Unmeasured:  # no depth to speak of; over steps was judged
+            return
+        rise = depth.early - depth.late
+        if is_learning(history) or not depth.lasts(rise, self.min_depth_decades, self.last_samples):
+            return
+        bad = depth.steps[rise > self.min_depth_decades]
+        ratio = float(10 ** np.median(rise[-self.last_samples :]))
+        message = (
+            f"Relative to its weights the gradient of the early layers ({depth.names[0]}, ...) is {ratio:.2g} times "
+            f"that of the late ones (..., {depth.names[-1]}), {between(int(bad[0]), int(bad[-1]))}, and the loss "
+            "does not fall. No learning rate suits both ends: what moves the late layers throws the early ones about."
+        )
+        limit, advice = 10.0**self.min_depth_decades, (_NORM, _INIT, _CLIP, _RATE)
+        yield Finding(
+            self.code, self.name, Severity.ERROR, depth.names[0], int(bad[0]), ratio, limit, message, int(bad[-1]),
+            "", advice,
+        )  # fmt: skip

@@ -1,0 +1,122 @@
+"""Runs rules over a history: selection, ignoring, outcomes. A rule that crashes is an outcome, not an exception."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+from lightning_diag.findings import Finding, Outcome, Report, RuleInfo
+from lightning_diag.records import History
+from lightning_diag.rules.causes import fold
+from lightning_diag.rules.rule import Rule, Unmeasured
+
+Rules: TypeAlias = Sequence[type[Rule] | Rule]
+Selectors: TypeAlias = str | Iterable[str]
+Ignore: TypeAlias = Selectors | Mapping[str, Selectors]
+
+_WHY_ABSENT = {
+    "activation": "no module that has it was seen; the model may have none, or it calls functions instead of modules",
+    "activation_gradient": "gradients of module outputs were not recorded",
+    "gradient": "no parameter gradient was seen before an optimizer step",
+    "parameter": "no parameter was recorded",
+    "update": "no optimizer step was sampled",
+    "total": "no optimizer step was sampled",
+    "loss": "training_step returned no loss, or no step was taken",
+    "metric": "nothing was logged; call self.log(...) in training_step and validation_step",
+}
+
+
+def resolve(selectors: Selectors, rules: Rules) -> tuple[str, ...]:
+    """Return the codes that selectors mean, in the order of ``rules``.
+
+    Args:
+        selectors: rule names ("dead-units"), codes ("A001") or prefixes of codes ("A").
+        rules: the rules to choose from.
+
+    Raises:
+        ValueError: a selector means none; the message names the nearest.
+        TypeError: a selector is no string.
+    """
+    chosen: set[str] = set()
+    for selector in [selectors] if isinstance(selectors, str) else selectors:
+        if not isinstance(selector, str):
+            raise TypeError(f"a rule is selected by its code or name, got {selector!r}")
+        found = {r.code for r in rules if selector and (r.name == selector or r.code.startswith(selector))}
+        if not found:
+            raise ValueError(_unknown(selector, rules))
+        chosen |= found
+    return tuple(r.code for r in rules if r.code in chosen)
+
+
+def _unknown(selector: str, rules: Rules) -> str:
+    names = {text.lower(): text for r in rules for text in (r.name, r.code)}
+    near = difflib.get_close_matches(selector.lower(), names, n=1)
+    hint = f"did you mean {names[near[0]]!r}?" if near else "a code prefix (A), a code (A001) or a name is allowed."
+    return f"no rule {selector!r}; {hint} Rules: {', '.join(f'{r.code} {r.name}' for r in rules)}"
+
+
+def infos(rules: Rules) -> dict[str, RuleInfo]:
+    """Return code -> what a reader needs to know, taken from the docstrings."""
+    texts = {r.code: inspect.cleandoc((r if isinstance(r, type) else type(r)).__doc__ or "") for r in rules}
+    return {r.code: RuleInfo(r.code, r.name, texts[r.code].split("\n", 1)[0], texts[r.code]) for r in rules}
+
+
+def judge(history: History, rules: Rules, select: Selectors = (), ignore: Ignore = (), *, known: Rules = ()) -> Report:
+    """Return the report of ``rules`` on a history.
+
+    Args:
+        history: what was measured.
+        rules: rule classes (their default parameters are used) or instances.
+        select: only these codes, prefixes or names; empty means all.
+        ignore: codes, prefixes or names to leave out, or a mapping of site globs to those.
+        known: further rules that selectors may name although they are not asked here.
+
+    Raises:
+        ValueError: a selector names no rule.
+    """
+    named = (*rules, *(r for r in known if r.code not in {x.code for x in rules}))
+    chosen = set(resolve(select, named)) or {r.code for r in rules}
+    at_sites = {g: set(resolve(s, named)) for g, s in ignore.items()} if isinstance(ignore, Mapping) else {}
+    chosen -= set() if isinstance(ignore, Mapping) else set(resolve(ignore, named))
+    asked = [r for r in rules if r.code in chosen]
+    findings: list[Finding] = []
+    outcomes: dict[str, Outcome] = {}
+    for rule in asked:
+        found, outcome = _ask(rule, history)
+        kept = [f for f in found if not any(f.code in c and fnmatchcase(f.site, g) for g, c in at_sites.items())]
+        if found and not kept:
+            outcome = Outcome("clean", f"{len(found)} finding(s) ignored at their sites")
+        findings += kept
+        outcomes[rule.name] = outcome
+    return Report(fold(findings), outcomes, infos(asked), _facts(history))
+
+
+def _ask(rule: type[Rule] | Rule, history: History) -> tuple[list[Finding], Outcome]:
+    try:
+        missing = _missing(rule.needs, history)
+        if missing:
+            raise Unmeasured(f"{missing} is not in the history: {_WHY_ABSENT.get(missing.split('/')[0], 'unknown')}")
+        found = list((rule() if isinstance(rule, type) else rule).check(history))
+    except Unmeasured as reason:
+        return [], Outcome("unmeasured", str(reason))
+    except Exception:  # crashed is an outcome, with its traceback, and exit code 2
+        return [], Outcome("crashed", traceback.format_exc())
+    return found, Outcome("found" if found else "clean")
+
+
+def _missing(needs: Sequence[str], history: History) -> str:
+    there = {*history.statistics, *history.series_names("train")}
+    return next((name for name in needs if name not in there), "")
+
+
+def _facts(history: History) -> dict[str, object]:
+    """Return the facts about the run that a report repeats."""
+    steps = history.steps
+    facts = {k: v for k, v in history.run.items() if k not in ("optimizers", "frozen", "metric_direction")}
+    if "steps" not in facts and len(history):
+        facts["steps"] = int(steps[-1]) + 1 if len(steps) else 0
+    return {**facts, "samples": facts.get("samples", len(steps))}

@@ -1,0 +1,163 @@
+"""V001 overfitting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import Floats, History
+from lightning_diag.rules.metrics import aligned, direction, improves, pairs, signed
+from lightning_diag.rules.rule import Unmeasured, check_range
+from lightning_diag.trends import Gap, gap, noise, smooth
+
+_STOP = Prescription(
+    "Stop early and keep the best weights: EarlyStopping(monitor='{0}', mode='{1}', patience=5) and "
+    "ModelCheckpoint(monitor='{0}', mode='{1}').",
+    {"early_stopping": True},
+)
+_DROPOUT = Prescription("Add dropout before the last layers: nn.Dropout(0.3).", {"dropout": 0.3})
+_MORE_DROPOUT = Prescription("Raise the dropout rate by 0.1 to 0.2.", {"dropout": "+0.15"})
+_DECAY = Prescription("Raise weight decay: AdamW(..., weight_decay=0.05).", {"weight_decay": 0.05})
+_DATA = Prescription("Get more data, or augment it (crops, flips, mixup).", {"mixup": 0.2})
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Overfitting:
+    """Validation gets worse while training goes on improving.
+
+    What it finds:
+        For every metric logged in training and validation under the same name: the last validation points are
+        worse than the best (smoothed) one by more than ``min_rise_in_noise`` standard deviations and by
+        ``min_rise`` of what had been gained, most points since then are, and training improved meanwhile by
+        more than its noise. Or validation stands still for the last half of the points while training makes
+        ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) has not got
+        worse: then the model only grew too sure of itself.
+
+    Why it matters:
+        The network now learns the training examples by heart. Each further epoch makes it worse on new data.
+
+    When it is silent:
+        Fewer than ``min_points`` validation points; one bad point; a rise within the noise; validation that
+        stalls because training has, too. The absolute gap between training and validation is never judged: a
+        training loss seen through dropout, augmentation, or with penalties added to it, is offset from the
+        validation loss. Only the trends of both, since validation was best, are. A metric of which it is not
+        known whether higher is better (no torchmetrics object, no telling name).
+
+    What to do:
+        Keep the best checkpoint and stop early; then regularize (dropout, weight decay), augment, or get more data.
+
+    Source:
+        Prechelt, Early Stopping - But When? (1998), generalization loss GL; Guo et al., On Calibration of Modern
+        Neural Networks (2017), 3, on loss that rises while accuracy does not fall.
+    """
+
+    code: ClassVar[str] = "V001"
+    name: ClassVar[str] = "overfitting"
+    severity: ClassVar[Severity] = Severity.WARNING
+    needs: ClassVar[tuple[str, ...]] = ()
+    min_points: int = 5
+    min_rise_in_noise: float = 4.0
+    min_rise: float = 0.1
+    min_stalled_gain: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_range(self, "min_points", 5, 10**9)
+        check_range(self, "min_rise", 0.0, 1.0)
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield one finding for every metric that overfits, scores before losses."""
+        found = pairs(history)
+        if not found:
+            raise Unmeasured(
+                "no metric was logged in training and validation under the same name; log both, for example "
+                "self.log('train_loss', ...) and self.log('val_loss', ...)"
+            )
+        judged = False
+        for train, validate in sorted(found, key=lambda p: direction(history, p[1]) == "lower"):
+            a, b = history.series(train), history.series(validate, "validate")
+            a, b = (type(s)(s.steps, signed(history, validate, s)) for s in (a, b))
+            steps, t, v = aligned(a, b)
+            if len(v) >= self.min_points:
+                judged = True
+                yield from self._judge(history, (train, validate), steps, t, v)
+        if not judged:
+            most = max(len(history.series(v, "validate")) for _, v in found)
+            raise Unmeasured(
+                f"{most} validation points; {self.min_points} are needed: train longer or validate oftener"
+            )
+
+    def _judge(
+        self, history: History, names: tuple[str, str], steps: Floats, t: Floats, v: Floats
+    ) -> Iterator[Finding]:
+        parted = gap(t, v)
+        worse, stalled = self._worsens(parted, len(v)), self._stalls(t, v)
+        if not worse and not stalled:
+            return
+        at = parted.best if worse else len(v) // 2
+        sign = -1.0 if direction(history, names[1]) == "higher" else 1.0
+        plain, best, end = names[1].removeprefix("metric/"), sign * v[at], sign * parted.level[1]
+        words = f"got worse from {best:.4g} to {end:.4g}" if worse else f"has stood still at {end:.4g}"
+        first, last = int(steps[at]), int(steps[-1])
+        message = (
+            f"{plain} {words} in steps {first} to {last} ({len(v) - at} validation points, noise {parted.noise:.2g}) "
+            f"while {names[0].removeprefix('metric/')} went on from {sign * t[at]:.4g} to {sign * parted.level[0]:.4g}."
+        )
+        harmless = self._scores_hold(history, names[1])
+        message += (
+            f" But {harmless} has not got worse: the model is only too sure of its mistakes."
+            if harmless
+            else " The model now learns the training examples by heart, at the cost of new ones."
+        )
+        severity = Severity.INFO if harmless else Severity.WARNING
+        mode = "max" if sign < 0 else "min"
+        advice = (
+            Prescription(_STOP.text.format(plain, mode), {**_STOP.changes, "monitor": plain}),
+            _MORE_DROPOUT if history.run.get("dropout") else _DROPOUT,
+            _DECAY,
+            _DATA,
+        )
+        yield Finding(
+            self.code, self.name, severity, plain, first, parted.rise, self.min_rise_in_noise * parted.noise,
+            message, last, "", advice,
+        )  # fmt: skip
+
+    def _worsens(self, g: Gap, n: int) -> bool:
+        """Tell whether validation lost, beyond noise and for several points, while training gained."""
+        beyond = g.rise > max(self.min_rise_in_noise * g.noise, self.min_rise * max(g.improvement, 0.0), 0.0)
+        lasting = n - 1 - g.best >= 3 and g.worse_share >= 2 / 3
+        return beyond and lasting and g.train_fall > max(2 * g.train_noise, 0.01 * g.train_improvement, 0.0)
+
+    def _stalls(self, t: Floats, v: Floats) -> bool:
+        """Tell whether validation stands still in its second half while training makes much of its gain there."""
+        half = len(v) // 2
+        if len(v) - half < 4:
+            return False
+        gained = float(np.median(t[half : half + 2]) - np.median(t[-2:]))
+        total = float(t[0] - np.median(t[-2:]))
+        better_train = np.median(t[-2:]) < np.median(v[-2:])  # else augmentation or dropout explains the difference
+        moved = float(np.median(smooth(v[half:], 3)[:2]) - np.median(v[-3:]))
+        still = moved <= noise(v) and not improves(v[half:])
+        return bool(still and better_train and gained > max(self.min_stalled_gain * total, 4 * noise(t), 0.0))
+
+    @staticmethod
+    def _scores_hold(history: History, judged: str) -> str:
+        """Return a validated score that is no worse than its best beyond noise, "" if there is none.
+
+        For a loss only: a score is what the user is after, a loss stands in for it.
+        """
+        if direction(history, judged) != "lower":
+            return ""
+        for name in history.series_names("validate"):
+            if name.startswith("metric/") and direction(history, name) == "higher":
+                v = signed(history, name, history.series(name, "validate"))
+                v = v[np.isfinite(v)]
+                if len(v) >= 5:
+                    s = smooth(v, 3)
+                    if float(np.median(v[-3:]) - s.min()) <= max(2 * noise(v), 0.02 * float(v[0] - s.min())):
+                        return name.removeprefix("metric/")
+        return ""

@@ -1,0 +1,109 @@
+"""W002 update-too-small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import Floats, History, Ints
+from lightning_diag.rules.metrics import already_good, is_improving
+from lightning_diag.rules.phase import Bools, loss_descent, matrices, pick, rate_share, rates_rise, skips_bad_steps
+from lightning_diag.rules.rule import Unmeasured, between, check_range
+
+_RATE = Prescription(
+    "Raise the learning rate by a factor of 10 (or more, until the ratio is about 0.001).", {"lr": "x10"}
+)
+_ADAM = Prescription("Use AdamW, whose steps do not shrink with the gradient.", {"optimizer": "adamw", "lr": 1e-3})
+_HANDED = Prescription(
+    "Check that configure_optimizers hands self.parameters() of this very model to the optimizer, that lr is not 0, "
+    "and that nothing is frozen by mistake."
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class UpdateTooSmall:
+    """Steps are so small that the weights do not move.
+
+    What it finds:
+        Update-to-weight ratio of the median weight matrix below ``min_ratio`` in the last samples taken at no
+        less than half of the highest learning rate, while the loss does not fall. An error if nothing moves at
+        all.
+
+    Why it matters:
+        A ratio of 1e-6 takes a million steps to change the weights by about themselves.
+
+    When it is silent:
+        The loss falls or a logged metric improves; the learning rate is still being warmed up, or was decayed on
+        purpose; a score is good already (0.9 or more); a run that continues another or with frozen parameters
+        and starts trained, as long as it moves at all; biases, norm scales and embeddings.
+
+    What to do:
+        Raise the learning rate; check that the optimizer holds the parameters of this model. If
+        vanishing-gradients explains it, treat that first.
+
+    Source:
+        Karpathy, CS231n notes, ratio of weights to updates; resolution of float32: a change below 6e-8 of a
+        weight is rounded away.
+    """
+
+    code: ClassVar[str] = "W002"
+    name: ClassVar[str] = "update-too-small"
+    severity: ClassVar[Severity] = Severity.ERROR
+    needs: ClassVar[tuple[str, ...]] = ("update/rms", "parameter/rms", "loss")
+    min_ratio: float = 1e-6
+    last_samples: int = 8
+    min_samples: int = 5
+
+    def __post_init__(self) -> None:
+        check_range(self, "min_ratio", 0.0, 1.0)
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield one finding for the whole model, at its slowest matrix."""
+        names, steps, ratio = self._ratios(history)
+        loss = loss_descent(history)
+        if len(steps) < self.min_samples or loss.n < 20:
+            raise Unmeasured(f"{len(steps)} samples of {loss.n} steps; {self.min_samples} of 20 are needed")
+        if rates_rise(history):
+            raise Unmeasured("the learning rate is still being warmed up")
+        recent = np.median(ratio[-self.last_samples :], axis=0)
+        level = float(np.median(recent))
+        if level >= self.min_ratio or (level == 0 and skips_bad_steps(history)):
+            return
+        trained = bool(history.run.get("continues") or history.run.get("frozen") or already_good(history))
+        if loss.kind == "falling" or is_improving(history) or (trained and level > 0):
+            return
+        yield self._finding(names[int(np.argmin(recent))], len(names), level, steps)
+
+    @staticmethod
+    def _ratios(history: History) -> tuple[tuple[str, ...], Ints, Floats]:
+        """Return (names, steps, ratios) of matrices that are trained, at steps with a high learning rate."""
+        names = tuple(n for n in matrices(history) if n not in set(history.run.get("frozen") or ()))
+        steps = history.table("update/rms").steps
+        steps = steps[rate_share(history, steps) >= 0.5]
+        update, weight = (pick(history, s, names, steps) for s in ("update/rms", "parameter/rms"))
+        with np.errstate(all="ignore"):
+            ratio = np.where(weight > 0, update / weight, np.nan)
+        known: Bools = np.atleast_1d(np.isfinite(ratio).all(axis=0) & (len(steps) > 0))
+        if len(steps) and not known.any():
+            raise Unmeasured("no trained weight matrix was seen")
+        return tuple(n for n, k in zip(names, known, strict=True) if k), steps, ratio[:, known]
+
+    def _finding(self, site: str, n: int, level: float, steps: Ints) -> Finding:
+        first, last = int(steps[0]), int(steps[-1])
+        if level == 0:
+            text = f"No step changed any of the {n} weight matrices {between(first, last)}: the learning rate is 0, or "
+            text += "the optimizer holds other parameters than the model. Nothing is learned."
+            advice: tuple[Prescription, ...] = (_HANDED, _RATE)
+        else:
+            text = (
+                f"A step changed the median of {n} weight matrices by {level:.1g} of its size {between(first, last)}, "
+            )
+            text += f"and the loss does not fall. At this pace the weights take {1 / level:.0e} steps to go anywhere."
+            advice = (_RATE, _ADAM, _HANDED)
+        severity = Severity.ERROR if level == 0 else Severity.WARNING
+        return Finding(self.code, self.name, severity, site, first, level, self.min_ratio, text, last, "", advice)

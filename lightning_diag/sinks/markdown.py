@@ -1,0 +1,56 @@
+"""The report as Markdown with tables, as TensorBoard's text tab and code hosts show it."""
+
+from __future__ import annotations
+
+import re
+
+from lightning_diag.findings import Finding, Report
+from lightning_diag.sinks.wording import Group, grouped, looked_at, printable, unjudged, when
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|#])")
+_MOST_ROWS = 60
+
+
+def escaped(text: object) -> str:
+    r"""Return text that Markdown shows as it is, also in a table's cell.
+
+    Example:
+        >>> print(escaped("a|b_c\n<b>"))
+        a\|b\_c &lt;b&gt;
+    """
+    plain = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", plain)
+
+
+def markdown(report: Report) -> str:
+    """Return the report as Markdown: verdict, findings under their causes, what to do, what was not judged."""
+    groups = grouped(report.findings)
+    parts = [f"## Training health: {escaped(report.verdict)}", escaped("; ".join(looked_at(report))) + "."]
+    rows = [row for group in groups for row in _rows(group)]
+    if rows:
+        parts.append(_table(("", "rule", "where", "when", "evidence"), rows[:_MOST_ROWS]))
+    if len(rows) > _MOST_ROWS:
+        parts.append(f"{len(rows) - _MOST_ROWS} more in health.json.")
+    cures = [(f"{g.head.code} {g.head.name}", advice) for g in groups for advice in g.advice()]
+    if cures:
+        parts += ["### What to do", "\n".join(f"- {escaped(advice)} ({escaped(rule)})" for rule, advice in cures)]
+    if unjudged(report):
+        table = _table(("rule", "verdict", "reason"), [tuple(map(escaped, row)) for row in unjudged(report)])
+        parts += ["### Not judged", table]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(group: Group) -> list[tuple[str, ...]]:
+    below = [f for some in group.consequences.values() for f in some]
+    return [_row(f, f"**{f.severity}**") for f in group.findings] + [
+        _row(f, f"because of {escaped(group.head.code)}") for f in below
+    ]
+
+
+def _row(f: Finding, first: str) -> tuple[str, ...]:
+    return first, escaped(f"{f.code} {f.name}"), escaped(f.site or "whole model"), when(f), escaped(f.message)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

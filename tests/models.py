@@ -1,0 +1,47 @@
+"""All the small programs: sick ones, their mended twins, healthy controls.
+
+Pure Lightning, torch and scikit-learn. ``python -m tests.models [--seeds N] [NAME ...]`` proves those whose name
+holds one of the words (all without), or those of a kind: sick, twin, healthy.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from tests.programs import activations, controls, gradients, training, unusual
+from tests.programs.parts import Fit
+from tests.programs.program import Program
+
+__all__ = ["ALL", "HEALTHY", "SICK", "TWINS", "Fit", "Program"]
+
+_PAIRS = (*activations.PAIRS, *gradients.PAIRS, *training.PAIRS)
+SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
+TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
+HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY)
+ALL = (*SICK, *TWINS, *HEALTHY)
+
+
+def main(names: list[str]) -> None:
+    """Prove programs and print how long each took."""
+    seeds = 1
+    if names[:1] == ["--seeds"]:
+        seeds, names = int(names[1]), names[2:]
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for program in ALL:
+        if names and not any(n in program.name or n == program.kind for n in names):
+            continue
+        for seed in range(seeds):
+            start = time.perf_counter()
+            try:
+                program.proof(seed)
+                outcome = "ok"
+            except AssertionError as error:
+                outcome = f"FAILED {str(error).splitlines()[0] if str(error) else error!r}"
+            took = time.perf_counter() - start
+            print(f"{program.kind:8}{program.name:32}{seed:3}{took:6.1f} s  {outcome}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

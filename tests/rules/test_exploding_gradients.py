@@ -1,0 +1,65 @@
+import numpy as np
+
+from tests.rules.histories import falling_loss, flat_loss, history, judged, layers, unmeasured
+
+
+def run(norm, loss, *, gradient=None, depth=8):
+    tables = {"total/gradient_norm": lambda s, j: norm(s)}
+    if gradient:
+        tables |= {"gradient/rms": gradient, "parameter/rms": lambda s, j: 0.1}
+    return history(loss, structure=layers(depth), tables=tables)
+
+
+def test_sick_growth_until_the_loss_breaks():
+    loss = falling_loss()
+    loss[40:] = np.nan
+    norm = lambda s: np.nan if s > 40 else 10.0 ** (s / 8)  # noqa: E731
+    (found,) = judged(run(norm, loss), "exploding-gradients")
+    assert (found.severity.value, found.site) == ("error", "")
+    assert found.step <= 32
+    assert found.prescriptions[0].changes == {"gradient_clip_val": 1.0}
+
+
+def test_sick_jump_that_loses_what_was_learned():
+    loss = falling_loss()
+    loss[205:] += 2.5
+    (found,) = judged(run(lambda s: 1e4 if s == 200 else 1.0, loss), "exploding-gradients")
+    assert (found.severity.value, found.step) == ("error", 200)
+    assert "did not recover" in found.message
+
+
+def test_transient_spike_is_silent():
+    loss = falling_loss()
+    loss[200:215] += 5
+    assert judged(run(lambda s: 1e4 if s == 200 else 1.0, loss), "exploding-gradients") == []
+
+
+def test_first_steps_large_and_scaled_losses_are_healthy():
+    assert judged(run(lambda s: 1e4 if s < 3 else 1.0, falling_loss()), "exploding-gradients") == []
+    made = run(lambda s: 1e9 * (1 + s / 400), falling_loss(scale=1e9))
+    assert judged(made, "exploding-gradients") == []
+
+
+def test_clipped_and_learning_is_healthy():
+    assert judged(run(lambda s: 1e5 if s > 100 else 1.0, falling_loss()), "exploding-gradients") == []
+
+
+def test_a_loss_that_breaks_without_growth_is_no_explosion():
+    loss = falling_loss()
+    loss[120:] = np.nan
+    made = run(lambda s: 100.0 if s == 1 else 1.0 if s else 0.01, loss)
+    assert judged(made, "exploding-gradients") == []
+
+
+def test_sick_over_depth_only_if_the_loss_does_not_fall():
+    grows = lambda s, j: 1e-3 * 10.0 ** ((16 - j) / 2)  # noqa: E731
+    (found,) = judged(run(lambda s: 1.0, flat_loss(), gradient=grows), "exploding-gradients")
+    assert found.site == "net.0.weight"
+    assert found.value > 1e3
+    assert judged(run(lambda s: 1.0, falling_loss(), gradient=grows), "exploding-gradients") == []
+
+
+def test_absent():
+    assert "gradient_norm" in unmeasured(history(falling_loss()), "exploding-gradients")
+    short = history(falling_loss(3), steps=(0, 1, 2), tables={"total/gradient_norm": lambda s, j: 1.0})
+    assert "fewer than 5" in unmeasured(short, "exploding-gradients")

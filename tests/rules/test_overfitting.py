@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from tests.rules.histories import history, judged, unmeasured
+
+N = 20
+X = np.arange(N)
+DOWN = 0.1 + 2 * np.exp(-X / 5)
+U = 1.0 + 0.004 * (X - 8) ** 2
+RNG = np.random.default_rng(0)
+JITTER = 0.01 * RNG.standard_normal(N)
+
+
+def run(train, validate, names=("train_loss", "val_loss"), *, more=None, **facts):
+    points = {f"metric/{names[0]}": list(train), f"metric/{names[1]}": list(validate), **(more or {})}
+    return history(points=points, **facts)
+
+
+NAMES = [("train_loss", "val_loss"), ("train/loss", "val/loss"), ("loss_epoch", "val_loss"), ("trainLoss", "valLoss")]
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_sick_validation_turns_up(names):
+    (found,) = judged(run(DOWN, U + JITTER, names), "overfitting")
+    assert found.severity == "warning"
+    assert found.site == names[1]
+    assert found.prescriptions[0].changes["monitor"] == names[1]
+
+
+def test_sick_accuracy_falls():
+    (found,) = judged(run(1 - DOWN / 3, 0.9 - U / 3, ("train_acc", "val_acc")), "overfitting")
+    assert "mode='max'" in found.prescriptions[0].text
+
+
+def test_sick_direction_told_by_torchmetrics():
+    made = run(-DOWN, -U, ("train_zeta", "val_zeta"), metric_direction={"val_zeta": "higher"})
+    assert judged(made, "overfitting")
+
+
+def test_sick_validation_stands_still_while_training_learns_by_heart():
+    train = np.concatenate([np.linspace(2.3, 1.9, 8), np.linspace(1.8, 0.1, 12)])
+    assert judged(run(train, 2.2 + JITTER), "overfitting")
+
+
+def test_rising_loss_is_info_while_accuracy_holds():
+    made = run(DOWN, U, more={"metric/val_acc": list(0.9 - 0.3 * np.exp(-X / 4))})
+    (found,) = judged(made, "overfitting")
+    assert found.severity == "info"
+    assert "val_acc" in found.message
+
+
+@pytest.mark.parametrize("offset", [-1.0, 0.0, 1.0])
+def test_healthy_whatever_the_gap(offset):
+    assert judged(run(DOWN + offset, DOWN + 0.3 + JITTER), "overfitting") == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_healthy_noisy_plateau(seed):
+    rng = np.random.default_rng(seed)
+    train = 0.3 + 2 * np.exp(-X / 2) + 0.01 * rng.standard_normal(N)
+    assert judged(run(train, 0.4 + 2 * np.exp(-X / 2) + 0.03 * rng.standard_normal(N)), "overfitting") == []
+
+
+def test_transient_one_bad_point_is_silent():
+    bad = DOWN + JITTER
+    bad[-1] = bad[10] = 5.0
+    assert judged(run(DOWN, bad), "overfitting") == []
+
+
+def test_both_worse_is_not_overfitting():
+    assert judged(run(U, U), "overfitting") == []
+
+
+def test_absent():
+    assert "4 validation points; 5 are needed" in unmeasured(run(DOWN[:4], U[:4]), "overfitting")
+    assert "same name" in unmeasured(run(DOWN, U, ("train_loss", "val_nll")), "overfitting")
+    assert "same name" in unmeasured(run(DOWN, U, ("train_zeta", "val_zeta")), "overfitting")
+    assert unmeasured(history([1.0] * 50), "overfitting")

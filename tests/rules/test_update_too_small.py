@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
+
+
+def run(ratio, loss, *, rates=None, metrics=None, **facts):
+    tables = {"update/rms": lambda s, j: 0.1 * ratio(s), "parameter/rms": lambda s, j: 0.1}
+    return history(loss, tables=tables, points={"learning_rate/0": rates or [0.1] * 400, **(metrics or {})}, **facts)
+
+
+def test_sick_nothing_moves():
+    (found,) = judged(run(lambda s: 0.0, flat_loss(), rates=[0.0] * 400), "update-too-small")
+    assert found.severity == "error"
+    assert "learning rate is 0" in found.message
+
+
+def test_sick_hardly_moves():
+    (found,) = judged(run(lambda s: 1e-8, flat_loss()), "update-too-small")
+    assert found.severity == "warning"
+    assert found.value == pytest.approx(1e-8)
+    assert "lr" in found.prescriptions[0].changes
+
+
+@pytest.mark.parametrize("loss", [falling_loss(), flat_loss()])
+def test_healthy_ratio(loss):
+    assert judged(run(lambda s: 1e-3, loss), "update-too-small") == []
+
+
+def test_converged_or_improving_is_healthy():
+    assert judged(run(lambda s: 1e-9, falling_loss()), "update-too-small") == []
+    better = {"metric/val_acc": list(np.linspace(0.1, 0.6, 10))}
+    assert judged(run(lambda s: 1e-9, flat_loss(), metrics=better), "update-too-small") == []
+
+
+def test_decayed_rate_is_healthy():
+    cosine = list(0.05 * (1 + np.cos(np.pi * np.arange(400) / 400)))
+    small_late = lambda s: 1e-3 if s < 200 else 1e-9  # noqa: E731
+    assert judged(run(small_late, flat_loss(), rates=cosine), "update-too-small") == []
+
+
+def test_trained_model_that_moves_a_little_is_healthy_but_not_one_that_stands():
+    assert judged(run(lambda s: 1e-8, flat_loss(), frozen=["backbone.weight"]), "update-too-small") == []
+    assert judged(run(lambda s: 0.0, flat_loss(), frozen=["backbone.weight"]), "update-too-small")
+
+
+def test_transient_first_steps_are_silent():
+    assert judged(run(lambda s: 0.0 if s < 10 else 1e-3, flat_loss()), "update-too-small") == []
+
+
+def test_absent():
+    warming = list(np.linspace(0, 0.1, 400))
+    assert "warmed up" in unmeasured(run(lambda s: 1e-8, flat_loss(), rates=warming), "update-too-small")
+    assert "needed" in unmeasured(run(lambda s: 1e-8, flat_loss(10)), "update-too-small")
+    assert "update/rms" in unmeasured(history(flat_loss()), "update-too-small")

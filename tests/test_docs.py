@@ -1,0 +1,77 @@
+"""The generated pages are up to date, and what the documentation points at exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lightning_diag.rules import rule_infos
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")]
+
+
+@pytest.fixture
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def copy(tmp_path: Path, generate: ModuleType) -> Path:
+    """A folder with up-to-date pages."""
+    (tmp_path / "README.md").write_text(f"above\n{generate.BEGIN}\nold\n{generate.END}\nbelow\n")
+    generate.write(tmp_path)
+    return tmp_path
+
+
+def test_the_committed_pages_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_rule_has_a_row_and_a_page(copy: Path, generate: ModuleType) -> None:
+    readme = (copy / "README.md").read_text()
+    assert readme.startswith("above\n")
+    assert readme.endswith("\nbelow\n")
+    assert "old" not in readme
+    for rule in rule_infos().values():
+        assert f"(docs/rules/{generate.page_name(rule)})" in readme
+        assert (copy / "docs" / "rules" / generate.page_name(rule)).read_text().startswith(f"# {rule.code} {rule.name}")
+
+
+def test_a_changed_a_missing_and_an_orphaned_page_are_stale(copy: Path, generate: ModuleType) -> None:
+    assert generate.stale(copy) == []
+    changed, missing, *_ = sorted((copy / "docs" / "rules").glob("*.md"))
+    orphan = copy / "docs" / "rules" / "X999-gone.md"
+    changed.write_text("by hand")
+    missing.unlink()
+    orphan.write_text("")
+    assert set(generate.stale(copy)) == {changed, missing, orphan}
+    generate.write(copy)
+    assert generate.stale(copy) == []
+    assert not orphan.exists()
+
+
+def test_a_readme_without_markers_is_an_error(tmp_path: Path, generate: ModuleType) -> None:
+    (tmp_path / "README.md").write_text("nothing here")
+    with pytest.raises(ValueError, match="rules:begin"):
+        generate.stale(tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    assert [link for link in local if not (page.parent / link).exists()] == []
