@@ -38,6 +38,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("exploding-gradients", "non-finite-gradient", "gradients that grow without bound overflow"),
     Cause("update-too-large", "non-finite-gradient", "weights that grow without bound overflow the gradients"),
     # steps that are too large
+    Cause("exploding-gradients", "update-too-large", "a step is made of the gradient"),
     Cause("update-too-large", "exploding-gradients", "each step overshoots, so that the next gradient is larger"),
     Cause("exploding-gradients", "dead-units", "one huge step pushed the units to where they are never active"),
     Cause("update-too-large", "dead-units", "a huge step pushed the units to where they are never active"),

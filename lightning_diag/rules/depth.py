@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_diag.records import Floats, History, Ints
-from lightning_diag.rules.phase import Bools, is_running, matrices, pick, steps_seen
+from lightning_diag.rules.phase import Bools, is_matrix, is_running, matrices, pick, steps_seen
 from lightning_diag.rules.rule import Unmeasured
 
 LOWEST = -30.0  # decades; stands for a gradient that is exactly zero
@@ -61,3 +61,26 @@ def log_ratio(history: History, statistic: str, steps: Ints) -> tuple[tuple[str,
     ratio = np.where((top == 0) & (weight > 0), LOWEST, ratio)
     good: Bools = np.atleast_1d(np.isfinite(ratio).all(axis=0))
     return tuple(n for n, g in zip(names, good, strict=True) if g), ratio[:, good]
+
+
+def signal_depth(history: History) -> tuple[tuple[str, ...], Ints, Floats, Floats]:
+    """Return (sites with a weight matrix, steps, forward, backward), the latter two in decades from first to last.
+
+    Forward is the standard deviation of the outputs, of hidden layers only, because the output soon shows its bias
+    alone; backward is the RMS of the gradient with respect to the outputs. 0 where fewer than 3 sites are known.
+    """
+    sites = tuple(x.site for x in history.layers if any(is_matrix(x, p) for p in x.parameters))
+    hidden = tuple(x.site for x in history.layers if x.role == "hidden" and x.site in set(sites))
+    steps = history.table("activation_gradient/rms").steps
+    forward = _decades(pick(history, "activation/std", hidden, steps))
+    return sites, steps, forward, _decades(pick(history, "activation_gradient/rms", sites, steps))
+
+
+def _decades(matrix: Floats) -> Floats:
+    """Return how many decades the last measured site lies above the first, shape (samples,), 0 if unknown."""
+    matrix = matrix[:, np.isfinite(matrix).any(axis=0)]
+    if matrix.shape[1] < 3:
+        return np.zeros(len(matrix))
+    with np.errstate(all="ignore"):
+        logs = np.maximum(np.log10(matrix), LOWEST)
+    return np.asarray(np.nan_to_num(logs[:, -1] - logs[:, 0], nan=0.0), dtype=np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
-from lightning_diag.rules.depth import gradient_depth
+from lightning_diag.rules.depth import gradient_depth, signal_depth
 from lightning_diag.rules.phase import is_learning
 from lightning_diag.rules.rule import Unmeasured, between
 from lightning_diag.trends import jumps, noise
@@ -33,7 +33,9 @@ class ExplodingGradients:
         Over steps: the gradient norm jumps ``min_jump_decades`` powers of ten above the median of all samples
         before, and afterwards the loss is not finite, or more than half of the progress made is lost for good.
         Over depth: gradient over weight of the early third of the weight matrices exceeds that of the late third
-        by ``min_depth_decades`` powers of ten in the last samples, and the loss does not fall.
+        by ``min_depth_decades`` powers of ten in the last samples, and the loss does not fall. From the start: in
+        the first sample the standard deviation of the hidden outputs grows by ``min_start_decades`` powers of ten
+        over depth, and so does the gradient on its way back; a warning if the loss falls all the same.
 
     Why it matters:
         One step along a huge gradient throws the weights far away from all that was learned, often to where the
@@ -59,6 +61,7 @@ class ExplodingGradients:
     needs: ClassVar[tuple[str, ...]] = ("total/gradient_norm", "loss")
     min_jump_decades: float = 2.0
     min_depth_decades: float = 3.0
+    min_start_decades: float = 2.0
     warm_samples: int = 5
     last_samples: int = 8
 
@@ -67,7 +70,7 @@ class ExplodingGradients:
         over_steps = list(self._over_steps(history))
         if not over_steps and len(history.table("total/gradient_norm")) < self.warm_samples:
             raise Unmeasured(f"fewer than {self.warm_samples} samples of the gradient norm: train for more steps")
-        yield from over_steps or self._over_depth(history)
+        yield from over_steps or list(self._hot_start(history)) or self._over_depth(history)
 
     def _over_steps(self, history: History) -> Iterator[Finding]:
         table, loss = history.table("total/gradient_norm"), history.series("loss")
@@ -118,6 +121,23 @@ class ExplodingGradients:
         value, limit = peak / usual, 10.0**self.min_jump_decades
         advice = (_CLIP, _RATE, _NORM, _INIT)
         return Finding(self.code, self.name, severity, "", first, value, limit, message, last, "", advice)
+
+    def _hot_start(self, history: History) -> Iterator[Finding]:
+        sites, steps, forward, backward = signal_depth(history)
+        if not len(steps) or min(forward[0], -backward[0]) < self.min_start_decades:
+            return
+        learning, step = is_learning(history), int(steps[0])
+        lasting = steps[np.minimum(forward, -backward) >= self.min_start_decades]
+        message = (
+            f"From {sites[0]} to {sites[-1]} the hidden outputs grow {10 ** forward[0]:.2g} times, and the gradient "
+            f"{10 ** -backward[0]:.2g} times on its way back, {between(step, int(lasting[-1]))}"
+            + (" (the loss falls all the same). " if learning else ". ")
+            + "The weights started too large for this depth: predictions start wildly wrong, and steps are erratic."
+        )
+        severity = Severity.WARNING if learning else Severity.ERROR
+        value, limit, advice = 10.0 ** -backward[0], 10.0**self.min_start_decades, (_INIT, _NORM, _CLIP, _RATE)
+        last = int(lasting[-1])
+        yield Finding(self.code, self.name, severity, sites[0], step, value, limit, message, last, "", advice)
 
     def _over_depth(self, history: History) -> Iterator[Finding]:
         if not {"gradient/rms", "parameter/rms"} <= set(history.statistics):

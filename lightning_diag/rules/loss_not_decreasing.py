@@ -35,8 +35,8 @@ class LossNotDecreasing:
     What it finds:
         The last fifth of all losses is not below the first ones by more than their noise. Flat is a warning, info
         where the model may have started trained; rising beyond all noise is an error. It claims flatness only
-        where a fall of one standard deviation of a single loss, and of ``max_undetected`` of its level, would
-        have been seen.
+        where a fall of one standard deviation of a single loss (or of 1 % of its level), and of ``max_undetected``
+        of its level, would have been seen.
 
     Why it matters:
         The loss is the one thing that training minimizes. If it stays, nothing was learned.
@@ -97,7 +97,8 @@ class LossNotDecreasing:
         if size and batch and loss.n < 1000 and loss.n * batch < size:
             raise Unmeasured(f"{loss.n} steps are less than one pass over {size} examples")
         level = float(np.median(np.abs(good)))
-        allowed = min(max(loss.noise, 1e-3 * level), self.max_undetected * level)
+        floor = 0.01 * level if loss.n >= 100 else 1e-3 * level
+        allowed = min(max(loss.noise, floor), self.max_undetected * level)
         if loss.kind != "rising" and loss.detectable > allowed > 0:
             raise Unmeasured(
                 f"the loss is too noisy for {loss.n} steps: only a fall of {loss.detectable:.2g} would show (level "

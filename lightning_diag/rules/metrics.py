@@ -102,7 +102,7 @@ def improves(values: Floats) -> bool:
     if len(v) < 4:
         return False
     gain = float(v[0] - np.median(v[-2:]))
-    return gain > max(3 * noise(v), 0.01 * abs(float(v[0]))) and concordance(v) <= -0.4
+    return gain > max(3 * noise(v), 0.02 * abs(float(v[0]))) and concordance(v) <= -0.4
 
 
 def already_good(history: History) -> str:

@@ -57,24 +57,50 @@ class NonFiniteGradient:
         place = {p: i for i, layer in enumerate(history.layers) for p in layer.parameters}
         hit = np.flatnonzero(counts[row] > 0)
         j = max(hit.tolist(), key=lambda i: (place.get(table.sites[i], -1), -i))
+        implied = self._implied_before(history, step)
         after = np.isfinite(history.series("loss").values[history.series("loss").steps > step])
         survived = len(after) >= 5 and bool(after.all()) and last < int(table.steps[-1])
         scaled = " The gradient scaler did not recover from it." if history.run.get("scaler") else ""
         message = (
             f"The gradient of {table.sites[j]} holds {int(counts[row, j])} NaN or Inf at step {step}, and so do "
-            f"{len(hit) - 1} other parameter(s); {self._forward(history, step)}{scaled} "
+            f"{len(hit) - 1} other parameter(s); {self._forward(history, step, implied)}{scaled} "
             + ("The run got over it." if survived else "A step with such a gradient destroys the weights.")
             + interval(history, step)
         )
         advice = (GUARD, LOWER_RATE, CLIP) + ((FULL_PRECISION,) if history.run.get("scaler") else ())
         severity = Severity.WARNING if survived else Severity.ERROR
         yield Finding(
-            self.code, self.name, severity, table.sites[j], step, float(counts[row, j]), 0.0, message, last, "", advice
+            self.code,
+            self.name,
+            severity,
+            table.sites[j],
+            step - implied,
+            float(counts[row, j]),
+            0.0,
+            message,
+            last,
+            "",
+            advice,
         )
 
     @staticmethod
-    def _forward(history: History, step: int) -> str:
+    def _implied_before(history: History, step: int) -> bool:
+        """Tell whether the gradient must have broken in the step before, which was not sampled.
+
+        Weights that are not finite although the loss before was finite: only that step's update can have done it.
+        """
+        table = history.table("parameter/nonfinite")
+        broken = pick(history, "parameter/nonfinite", table.sites, np.array([step]))
+        unsampled = step - 1 not in table.steps
+        return bool(np.nan_to_num(broken).sum() > 0 and unsampled and np.isfinite(at_step(history, "loss", step - 1)))
+
+    @staticmethod
+    def _forward(history: History, step: int, implied: bool) -> str:
         """Say whether the step was sound before its backward pass, and where the gradient broke."""
+        if implied:
+            return (
+                f"weights were not finite by then, but the loss before was: step {step - 1} broke in its backward pass."
+            )
         loss = at_step(history, "loss", step)
         if not np.isfinite(loss) and step in history.series("loss").steps:
             return "the loss itself was not finite."

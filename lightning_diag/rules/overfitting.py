@@ -11,6 +11,7 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
 from lightning_diag.rules.metrics import aligned, direction, improves, pairs, signed
+from lightning_diag.rules.phase import loss_breaks
 from lightning_diag.rules.rule import Unmeasured, check_range
 from lightning_diag.trends import Gap, gap, noise, smooth
 
@@ -35,15 +36,15 @@ class Overfitting:
         worse than the best (smoothed) one by more than ``min_rise_in_noise`` standard deviations and by
         ``min_rise`` of what had been gained, most points since then are, and training improved meanwhile by
         more than its noise. Or validation stands still for the last half of the points while training makes
-        ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) has not got
-        worse: then the model only grew too sure of itself.
+        ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) got better
+        since, or no worse while the loss lost less than half of its gain: then it only grew too sure of itself.
 
     Why it matters:
         The network now learns the training examples by heart. Each further epoch makes it worse on new data.
 
     When it is silent:
         Fewer than ``min_points`` validation points; one bad point; a rise within the noise; validation that
-        stalls because training has, too. The absolute gap between training and validation is never judged: a
+        stalls because training has, too; training that gained less than ``min_train_gain`` of its level. The absolute gap between training and validation is never judged: a
         training loss seen through dropout, augmentation, or with penalties added to it, is offset from the
         validation loss. Only the trends of both, since validation was best, are. A metric of which it is not
         known whether higher is better (no torchmetrics object, no telling name).
@@ -64,6 +65,7 @@ class Overfitting:
     min_rise_in_noise: float = 4.0
     min_rise: float = 0.1
     min_stalled_gain: float = 0.25
+    min_train_gain: float = 0.05
 
     def __post_init__(self) -> None:
         check_range(self, "min_points", 5, 10**9)
@@ -71,6 +73,8 @@ class Overfitting:
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield one finding for every metric that overfits, scores before losses."""
+        if loss_breaks(history):
+            raise Unmeasured("the loss is not finite (non-finite-loss)")
         found = pairs(history)
         if not found:
             raise Unmeasured(
@@ -96,7 +100,8 @@ class Overfitting:
     ) -> Iterator[Finding]:
         parted = gap(t, v)
         worse, stalled = self._worsens(parted, len(v)), self._stalls(t, v)
-        if not worse and not stalled:
+        learned = parted.train_improvement > self.min_train_gain * abs(float(t[0]))
+        if not learned or not (worse or stalled):
             return
         at = parted.best if worse else len(v) // 2
         sign = -1.0 if direction(history, names[1]) == "higher" else 1.0
@@ -107,7 +112,8 @@ class Overfitting:
             f"{plain} {words} in steps {first} to {last} ({len(v) - at} validation points, noise {parted.noise:.2g}) "
             f"while {names[0].removeprefix('metric/')} went on from {sign * t[at]:.4g} to {sign * parted.level[0]:.4g}."
         )
-        harmless = self._scores_hold(history, names[1])
+        slightly = not worse or parted.rise < 0.5 * parted.improvement
+        harmless = self._scores_hold(history, names[1], int(steps[at]), stalled=slightly)
         message += (
             f" But {harmless} has not got worse: the model is only too sure of its mistakes."
             if harmless
@@ -145,8 +151,8 @@ class Overfitting:
         return bool(still and better_train and gained > max(self.min_stalled_gain * total, 4 * noise(t), 0.0))
 
     @staticmethod
-    def _scores_hold(history: History, judged: str) -> str:
-        """Return a validated score that is no worse than its best beyond noise, "" if there is none.
+    def _scores_hold(history: History, judged: str, since: int, *, stalled: bool) -> str:
+        """Return a validated score that got better since a step (or, if ``stalled`` will do, no worse), else "".
 
         For a loss only: a score is what the user is after, a loss stands in for it.
         """
@@ -154,10 +160,13 @@ class Overfitting:
             return ""
         for name in history.series_names("validate"):
             if name.startswith("metric/") and direction(history, name) == "higher":
-                v = signed(history, name, history.series(name, "validate"))
-                v = v[np.isfinite(v)]
-                if len(v) >= 5:
-                    s = smooth(v, 3)
-                    if float(np.median(v[-3:]) - s.min()) <= max(2 * noise(v), 0.02 * float(v[0] - s.min())):
-                        return name.removeprefix("metric/")
+                series = history.series(name, "validate")
+                v, late = signed(history, name, series), series.steps > since
+                v, late = v[np.isfinite(v)], late[np.isfinite(v)]
+                if len(v) < 5 or not late.any() or late.all():
+                    continue
+                s, end, slack = smooth(v, 3), float(np.median(v[-3:])), 2 * noise(v)
+                held = end - s.min() <= max(slack, 0.02 * float(v[0] - s.min()))
+                if held and (stalled or end < s[~late].min() - slack):
+                    return name.removeprefix("metric/")
         return ""

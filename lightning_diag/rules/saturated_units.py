@@ -9,8 +9,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import History
-from lightning_diag.rules.phase import is_learning, pick
+from lightning_diag.records import History, Ints
+from lightning_diag.rules.phase import Bools, is_learning, pick
 from lightning_diag.rules.rule import Unmeasured, between, check_range, percent
 
 _INIT = Prescription(
@@ -34,7 +34,8 @@ class SaturatedUnits:
     What it finds:
         Hidden sigmoid, tanh and similar layers of which more than ``max_saturated_units`` of the units are
         saturated (derivative below 5 % of its maximum) on at least 95 % of the elements, in the median of the
-        last ``last_samples`` samples and in three quarters of them. An error above ``max_layer_fraction`` if the
+        last ``last_samples`` samples and in three quarters of them; or of which more than ``max_saturated_start``
+        of all outputs were saturated in the first sample and still are. An error above ``max_layer_fraction`` if the
         loss does not fall.
 
     Why it matters:
@@ -61,6 +62,7 @@ class SaturatedUnits:
     needs: ClassVar[tuple[str, ...]] = ("activation/saturated_units_fraction",)
     max_saturated_units: float = 0.5
     max_layer_fraction: float = 0.9
+    max_saturated_start: float = 0.5
     last_samples: int = 8
     min_samples: int = 3
     min_batch: int = 8
@@ -86,17 +88,27 @@ class SaturatedUnits:
         recent = matrix[rows[-self.last_samples :]]
         level = np.median(np.nan_to_num(recent, nan=0.0), axis=0)
         lasting = np.mean(np.nan_to_num(recent, nan=0.0) > self.max_saturated_units, axis=0) >= 0.75
-        for j in np.flatnonzero((level > self.max_saturated_units) & lasting):
+        hot = self._hot(history, sites, table.steps[rows])
+        for j in np.flatnonzero((level > self.max_saturated_units) & lasting | hot):
             column = np.nan_to_num(matrix[:, j], nan=0.0)
-            yield self._finding(history, sites[j], float(level[j]), table.steps[column > self.max_saturated_units])
+            bad = table.steps[rows] if hot[j] else table.steps[column > self.max_saturated_units]
+            yield self._finding(history, sites[j], float(level[j]), bad, hot=bool(hot[j]))
 
-    def _finding(
-        self, history: History, site: str, level: float, bad: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-    ) -> Finding:
+    def _hot(self, history: History, sites: tuple[str, ...], steps: Ints) -> Bools:
+        """Return where most outputs were saturated in the first sample already, and are in the last ones.
+
+        At a sound start about 3 % are. Hard activations, which a sound start saturates by a third, are left out.
+        """
+        smooth = np.array([not (x := history.layer(s)) or not x.activation.startswith("hard") for s in sites])
+        share = np.nan_to_num(pick(history, "activation/saturated_fraction", sites, steps), nan=0.0)
+        late = np.median(share[-self.last_samples :], axis=0)
+        return np.asarray(smooth & (np.minimum(share[0], late) > self.max_saturated_start), dtype=np.bool_)
+
+    def _finding(self, history: History, site: str, level: float, bad: Ints, *, hot: bool) -> Finding:
         layer = history.layer(site)
         units = f"{layer.units} units" if layer and layer.units else "units"
         first, last = int(bad[0]), int(bad[-1])
-        from_start = first <= int(history.steps[min(1, len(history.steps) - 1)])
+        from_start = hot or first <= int(history.steps[min(1, len(history.steps) - 1)])
         elements = pick(history, "activation/saturated_fraction", (site,), history.steps[-self.last_samples :])
         share = f" ({percent(float(np.nanmedian(elements)))} of all outputs)" if np.isfinite(elements).any() else ""
         message = (

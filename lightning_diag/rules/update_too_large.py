@@ -12,6 +12,7 @@ from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History, Ints
 from lightning_diag.rules.phase import Bools, is_running, loss_breaks, loss_descent, matrices, pick, steps_seen
 from lightning_diag.rules.rule import Unmeasured, between
+from lightning_diag.trends import smooth
 
 _RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"})
 _WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
@@ -27,7 +28,8 @@ class UpdateTooLarge:
         Update-to-weight ratio (RMS of what the optimizer step really changed over RMS of the weight) of weight
         matrices. Where the loss does not fall, rises or breaks: above ``max_ratio`` in the median of the last
         samples, or above ``max_single_ratio`` in any single one. Where the loss falls: only above
-        ``max_learning_ratio`` in the median. In each case for at least ``min_matrices`` of the matrices.
+        ``max_learning_ratio`` in the median, or above ``max_single_ratio`` once if the loss first shot up by
+        twice of all that it fell in the end. In each case for at least ``min_matrices`` of the matrices.
 
     Why it matters:
         The gradient holds only near the weights where it was computed. A step as long as the weights themselves
@@ -69,13 +71,30 @@ class UpdateTooLarge:
         if level is None:
             raise Unmeasured("no finite update was sampled before the loss broke; sample every step")
         learning = loss.kind == "falling" and not breaks
+        peak = np.nanmax(np.vstack([recent if breaks else ratio, np.zeros((1, len(names)))]), axis=0)
+        if breaks and not self._rose(history, share=1.0) and not self._enough(peak > self.max_single_ratio):
+            return  # it broke without having grown: not by long steps
         limit = self.max_learning_ratio if learning else self.max_ratio
         if self._enough(level > limit):
             yield self._finding(history, (names, steps, ratio), level, limit, learning)
             return
-        peak = np.nanmax(np.vstack([recent if breaks else ratio, np.zeros((1, len(names)))]), axis=0)
-        if not learning and loss.kind != "slight" and self._enough(peak > self.max_single_ratio):
+        harmful = self._rose(history, share=2.0) if learning else loss.kind != "slight"
+        if harmful and self._enough(peak > self.max_single_ratio):
             yield self._finding(history, (names, steps, ratio), peak, self.max_single_ratio, learning)
+
+    @staticmethod
+    def _rose(history: History, share: float) -> bool:
+        """Tell whether the loss once rose above its start by ``share`` times all that it fell in the end.
+
+        Where it did not fall, by ``share`` times its first value.
+        """
+        values = history.series("loss").values
+        values = values[np.isfinite(values)]
+        if len(values) < 2:
+            return False
+        first, end = float(values[0]), float(np.median(values[-max(1, len(values) // 5) :]))
+        top = float(np.max(smooth(values[:200], 3))) if len(values) > 8 else float(values.max())
+        return top - first > share * (first - end if first > end else abs(first))
 
     def _enough(self, above: Bools) -> bool:
         return bool(above.any()) and float(above.mean()) >= self.min_matrices

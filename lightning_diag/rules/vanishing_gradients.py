@@ -9,9 +9,9 @@ from typing import ClassVar, final
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import Floats, History, Ints
-from lightning_diag.rules.depth import LOWEST, gradient_depth, log_ratio
-from lightning_diag.rules.phase import is_learning, is_matrix, pick
+from lightning_diag.records import History, Ints
+from lightning_diag.rules.depth import LOWEST, gradient_depth, log_ratio, signal_depth
+from lightning_diag.rules.phase import is_learning
 from lightning_diag.rules.rule import between
 
 _INIT = Prescription(
@@ -69,15 +69,14 @@ class VanishingGradients:
         """Yield one finding for the whole model, at its first weight matrix."""
         depth = gradient_depth(history)
         learning = is_learning(history)
+        small = [] if learning else list(self._small_start(history, depth.names))
+        yield from small
         fall = depth.late - depth.early
-        if depth.lasts(fall, self.min_decades, self.last_samples):
+        if not small and depth.lasts(fall, self.min_decades, self.last_samples):
             lags = self._lags(history, depth.steps)
             if not learning or lags:
                 bad = depth.steps[fall > self.min_decades]
                 yield self._over_depth(depth.names, bad, float(np.median(fall[-self.last_samples :])), learning)
-            return
-        if not learning:
-            yield from self._small_start(history, depth.names)
 
     def _lags(self, history: History, steps: Ints) -> bool:
         """Tell whether the early matrices also move less than the late ones by as many decades."""
@@ -103,11 +102,7 @@ class VanishingGradients:
 
     def _small_start(self, history: History, names: tuple[str, ...]) -> Iterator[Finding]:
         """Yield the finding of a signal that fades in both directions, in the first sample or the last ones."""
-        mixing = tuple(x.site for x in history.layers if any(is_matrix(x, p) for p in x.parameters))
-        steps = history.table("activation_gradient/rms").steps
-        hidden = tuple(s for s in mixing if (layer := history.layer(s)) is None or layer.role == "hidden")
-        forward = self._decades(pick(history, "activation/std", hidden, steps))  # the output soon shows its bias only
-        backward = self._decades(pick(history, "activation_gradient/rms", mixing, steps))
+        mixing, steps, forward, backward = signal_depth(history)
         bad = (forward < -self.min_forward_decades) & (backward > self.min_backward_decades)
         windows = [w for w in (slice(None, self.first_samples), slice(-self.last_samples, None)) if bad[w].size]
         window = next((w for w in windows if np.mean(bad[w]) >= 0.75), None)
@@ -122,13 +117,3 @@ class VanishingGradients:
         )
         limit, advice = 10.0**-self.min_backward_decades, (_INIT, _NORM, _SKIP)
         yield Finding(self.code, self.name, Severity.ERROR, names[0], first, back, limit, message, last, "", advice)
-
-    @staticmethod
-    def _decades(matrix: Floats) -> Floats:
-        """Return how many decades the last measured site lies above the first, shape (samples,), 0 if unknown."""
-        matrix = matrix[:, np.isfinite(matrix).any(axis=0)]
-        if matrix.shape[1] < 3:
-            return np.zeros(len(matrix))
-        with np.errstate(all="ignore"):
-            logs = np.maximum(np.log10(matrix), LOWEST)
-        return np.asarray(np.nan_to_num(logs[:, -1] - logs[:, 0], nan=0.0), dtype=np.float64)

@@ -161,7 +161,7 @@ def exploding(value: float) -> Check:
     return check
 
 
-def moved(low: float, high: float, *, first: int = 1) -> Check:
+def moved(low: float, high: float) -> Check:
     """The weights moved by between ``low`` and ``high`` of their own rms over the whole training."""
 
     def check(fit: Fit, module: Any) -> None:
@@ -180,6 +180,15 @@ def stuck(ratio: float = 0.9) -> Check:
         n = len(losses)
         first, last = losses[: max(n // 10, 3)].mean(), losses[-max(n // 5, 3) :].mean()
         assert not last < ratio * first, f"{first:.3g} -> {last:.3g}"
+
+    return check
+
+
+def fails(accuracy: float) -> Check:
+    """The last validation accuracy is below ``accuracy``."""
+
+    def check(fit: Fit, module: Any) -> None:
+        assert module.val_accuracies[-1] < accuracy, f"accuracy {module.val_accuracies[-1]:.3f}"
 
     return check
 
