@@ -80,8 +80,8 @@ class Fit:
         logged = trainer.callback_metrics if self.stepping else {}
         if not self.observer.end_batch(self.step, trainer.current_epoch, loss, logged, stepped=self.stepping):
             return
-        if self.observer.fetched is not None:
-            self.outlets.sample(self.step, self.observer.fetched)
+        if self.observer.sample is not None:
+            self.outlets.sample(self.step, self.observer.sample)
         if self.judgement.due("sample", self.observer.samples):
             self._judge(trainer, module, draw=False)
         elif self.observer.alarming:

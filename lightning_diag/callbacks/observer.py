@@ -15,11 +15,13 @@ from lightning_diag.callbacks.facts import batch_size, dead_examples
 from lightning_diag.probes.activations import ActivationProbe
 from lightning_diag.probes.metrics import MetricReader, metric_directions
 from lightning_diag.probes.parameters import ParameterProbe
-from lightning_diag.probes.readings import Fetched, Readings
+from lightning_diag.probes.readings import Readings, Silence
+from lightning_diag.probes.samples import Sample, arranged
 from lightning_diag.probes.sampling import SamplingPlan
 from lightning_diag.probes.units import SilentUnits
-from lightning_diag.records import History
+from lightning_diag.records import History, Layer
 
+_SUSPECTS = 0.25  # share of a layer's units that must look dead before extra samples are taken
 _JUMP = 10.0  # a loss above this multiple of its running mean makes the next steps sampled
 
 
@@ -40,7 +42,7 @@ class Observer:
         self.samples = 0
         self.seconds = 0.0  # spent inside hooks, which the callback cannot time
         self.error: BaseException | None = None
-        self.fetched: Fetched | None = None
+        self.sample: Sample | None = None
         self._units = SilentUnits(int(history.run.get("dead_examples", 512)))
         self._activations: ActivationProbe | None = None
         self._parameters: ParameterProbe | None = None
@@ -62,7 +64,7 @@ class Observer:
             return
         if not self.samples:
             self._settle_batch_size(batch)
-        self._readings = Readings(histograms=self.histograms)
+        self._readings = Readings()
         self._activations = ActivationProbe(self.module, self._readings, self.failed)
         self._parameters = ParameterProbe(self.module, self._readings, self.failed)
         self._activations.__enter__()
@@ -133,40 +135,37 @@ class Observer:
         if readings is None or activations is None or parameters is None:
             return
         parameters.after_step()
-        with torch.no_grad():
-            for site, (silent, examples, without_bias) in activations.silent.items():
-                self._units.update(site, silent, examples, without_bias, readings)
-        fetched = readings.fetch()
+        part = readings.fetch()
+        sample = arranged(part, histograms=self.histograms)
         self.seconds += activations.seconds + parameters.seconds
         layers = activations.ordered_layers()
         self.stop_step()
-        _finish_values(fetched)
-        self._confirm_suspects(fetched)
-        for family, sites in fetched.sites.items():
+        self._add(sample, part.silence, layers, step, epoch)
+
+    def _add(self, sample: Sample, silence: Mapping[str, Silence], layers: list[Layer], step: int, epoch: int) -> None:
+        rows, suspects = self._units.update(silence, sample.sites.get("activation", []))
+        sample.values |= rows
+        if suspects > _SUSPECTS:
+            self.plan.request(-(-self._units.examples_needed // (self.history.run.get("batch_size") or 1)))
+        for family, sites in sample.sites.items():
             self.history.set_sites(family, sites)
         if layers:
             self.history.set_layers(layers)
         self.metrics.flush(self.history)
-        self.history.add_sample(step, epoch, fetched.values)
+        self.history.add_sample(step, epoch, sample.values)
         self.samples += 1
         self.history.run.update(steps=self.steps, samples=self.samples, last_step=step)
-        self.fetched = fetched
-        norm = float(fetched.values.get("total/gradient_norm", np.zeros(1))[0])
+        norm = float(sample.values.get("total/gradient_norm", np.zeros(1))[0])
         self._jumped |= bool(self._norms) and norm > _JUMP * float(np.median(self._norms))
         self._norms.append(norm)
-
-    def _confirm_suspects(self, fetched: Fetched) -> None:
-        suspects = fetched.values.pop("activation/suspect_fraction", None)
-        if suspects is not None and np.nanmax(suspects, initial=0.0) > 0.25:
-            size = self.history.run.get("batch_size") or 1
-            self.plan.request(-(-self._units.examples_needed // size))
+        self.sample = sample
 
     @property
     def alarming(self) -> bool:
         """Whether the last sample holds what a tripwire may catch: non-finite numbers, a jump of loss or gradient."""
-        if self.fetched is None or self._jumped:
+        if self.sample is None or self._jumped:
             return True
-        values = self.fetched.values
+        values = self.sample.values
         return any(np.nansum(row) > 0 for name, row in values.items() if name.endswith("/nonfinite"))
 
     def take_logged(self, metrics: Mapping[str, Any], step: int, *, validation: bool) -> None:
@@ -190,26 +189,8 @@ class Observer:
         self.metrics.flush(self.history)
         self.history.run.update(steps=self.steps, samples=self.samples)
         self._units.forget()
-        self.fetched = None
+        self.sample = None
         self.seconds += time.perf_counter() - start
-
-
-def _finish_values(fetched: Fetched) -> None:
-    """Divide the loss scale out of activation gradients; add the update ratio and the gradient norm of all."""
-    values = fetched.values
-    scale = float(values.get("total/gradient_scale", np.ones(1))[0])
-    for name in ("mean", "std", "min", "max", "rms"):
-        if f"activation_gradient/{name}" in values:
-            values[f"activation_gradient/{name}"] /= scale
-    base = values.pop("update/ratio_base", None)
-    if base is not None:
-        with np.errstate(all="ignore"):
-            ratio = values["update/rms"] / base
-        values["update/ratio"] = np.where(np.isfinite(ratio), ratio, np.nan)
-    if "gradient/rms" in values:
-        numel = np.array([fetched.numel["gradient"][s] for s in fetched.sites["gradient"]], dtype=np.float64)
-        fetched.sites["total"] = [""]
-        values["total/gradient_norm"] = np.sqrt(np.nansum(numel * np.square(values["gradient/rms"]))).reshape(1)
 
 
 def _group_name(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], index: int) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lightning_diag.findings import Finding, Report
-from lightning_diag.probes.readings import Fetched, Row
+from lightning_diag.probes.readings import Row
+from lightning_diag.probes.samples import Sample
 from lightning_diag.records import History
 from lightning_diag.sinks.console import live_line, print_report
 from lightning_diag.sinks.disk import RunFiles, run_directory
@@ -49,7 +50,7 @@ class Outlets:
         self.history.run["log_dir"] = str(directory)
         self.files = RunFiles(directory, self.history)
 
-    def sample(self, step: int, fetched: Fetched) -> None:
+    def sample(self, step: int, fetched: Sample) -> None:
         """Write one sampled step."""
         if self.files is not None and not self._try(self.files.append):
             self.files = None
@@ -102,7 +103,7 @@ class Outlets:
         return True
 
 
-def _handful(fetched: Fetched) -> dict[str, float]:
+def _handful(fetched: Sample) -> dict[str, float]:
     """Return the few scalars that are worth a curve of their own; the rest is in the histograms and the history."""
     found = {}
     for name, (statistic, reduce) in _CURVES.items():

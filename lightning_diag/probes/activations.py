@@ -36,7 +36,6 @@ class ActivationProbe:
     def __init__(self, root: nn.Module, readings: Readings, on_error: Callable[[BaseException], None]) -> None:
         self.readings, self.on_error = readings, on_error
         self.layers: list[Layer] = []
-        self.silent: dict[str, tuple[Tensor, int, Tensor | None]] = {}  # site -> silent units, examples, without bias
         self.paused = False
         self.seconds = 0.0
         self._root = root
@@ -131,7 +130,7 @@ class ActivationProbe:
     def _units(self, site: str, name: str, module: nn.Module, values: Tensor, kind: str, axis: int) -> None:
         if kind in RECTIFIERS and values.dim() > 1:
             silent = unit_max(values, axis) <= 0
-            self.silent[site] = (silent, values.shape[0], self._above.pop(name, None))
+            self.readings.silence(site, silent, values.shape[0], self._above.pop(name, None))
         if kind in BOUNDED and values.dim() > 1:
             low, high = getattr(module, "min_val", 0.0), getattr(module, "max_val", 1.0)
             flat_elements, flat_units = saturation(values, kind, axis, low, high)

@@ -17,72 +17,69 @@ from lightning_diag.statistics.sampling import sample
 from lightning_diag.statistics.views import plain
 
 Row = npt.NDArray[np.float64]
+Key = tuple[str, str]  # (family or statistic, site)
 
 
 @contextmanager
 def measuring() -> Iterator[None]:
     """Run statistics without gradients and without autocast (which would sum in half precision)."""
-    kinds = [k for k in ("cpu", "cuda", "xpu") if torch.is_autocast_enabled(k)]
-    with torch.no_grad():
-        if not kinds:
-            yield
-        else:
-            with ExitStack() as stack:
-                for kind in kinds:
-                    stack.enter_context(torch.autocast(kind, enabled=False))
-                yield
-
-
-@dataclass(frozen=True)
-class BinCounts:
-    """A histogram on the fixed grid of statistics/histogram.py, with the moments TensorBoard wants beside it."""
-
-    counts: Row
-    top: int
-    minimum: float
-    maximum: float
-    total: float
-    sum: float
-    sum_squares: float
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for kind in ("cpu", "cuda", "xpu"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @dataclass
-class Fetched:
-    """What one sampled step came to, on the host.
+class Silence:
+    """Which units of a rectifier were zero throughout a batch, and which would have fired without the bias before."""
 
-    family -> sites; statistic -> row; and by family and site the histogram and the number of elements.
+    silent: npt.NDArray[np.bool_]
+    examples: int
+    without_bias: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass
+class Part:
+    """What one process read in one sampled step, on the host.
+
+    Attributes:
+        numel: family -> site -> number of elements, in order.
+        moments: (family, site) -> row of :func:`~lightning_diag.statistics.moments.moments`.
+        bins: (family, site) -> row of :func:`~lightning_diag.statistics.histogram.fold`.
+        scalars: (statistic, site) -> number.
+        silence: site -> silent units.
     """
 
-    sites: dict[str, list[str]] = field(default_factory=dict)
-    values: dict[str, Row] = field(default_factory=dict)
-    histograms: dict[str, dict[str, BinCounts]] = field(default_factory=dict)
     numel: dict[str, dict[str, int]] = field(default_factory=dict)
+    moments: dict[Key, Row] = field(default_factory=dict)
+    bins: dict[Key, Row] = field(default_factory=dict)
+    scalars: dict[Key, float] = field(default_factory=dict)
+    silence: dict[str, Silence] = field(default_factory=dict)
 
 
 class Readings:
-    """Collects statistics of tensors by family and site.
+    """Collects statistics of tensors by family and site, on the devices where the tensors are."""
 
-    Args:
-        histograms: whether bin counts are taken beside the moments.
-    """
-
-    def __init__(self, *, histograms: bool = True) -> None:
-        self.histograms = histograms
-        self._sites: dict[str, dict[str, int]] = {}  # family -> site -> numel
-        self._moments: dict[tuple[str, str], Tensor] = {}
-        self._tables: dict[tuple[str, str], Tensor] = {}
-        self._scalars: dict[tuple[str, str], Tensor] = {}  # (statistic, site)
+    def __init__(self) -> None:
+        self.numel: dict[str, dict[str, int]] = {}
+        self._moments: dict[Key, Tensor] = {}
+        self._tables: dict[Key, Tensor] = {}
+        self._scalars: dict[Key, Tensor] = {}
+        self._masks: dict[str, tuple[list[Tensor], int]] = {}
 
     def site(self, family: str, name: str, numel: int = 0) -> None:
         """State a site, in order; its statistics are absent until added."""
-        self._sites.setdefault(family, {})[name] = numel
+        self.numel.setdefault(family, {}).setdefault(name, numel)
 
     def tensor(self, family: str, name: str, value: Tensor, *, bins: bool = True) -> bool:
         """Take the moments and, if ``bins``, the bin counts of a tensor; False where it cannot be read."""
         x = plain(value)
-        self.site(family, name, 0 if x is None else x.numel())
+        self.site(family, name)
         if x is None:
             return False
+        self.numel[family][name] = x.numel()
         self._moments[family, name] = moments(x)
         if bins:
             self._tables[family, name] = bit_counts(sample(x))
@@ -92,51 +89,40 @@ class Readings:
         """Add one number, a zero-dimensional tensor, to a site stated before."""
         self._scalars[statistic, name] = value
 
-    def fetch(self) -> Fetched:
+    def silence(self, site: str, silent: Tensor, examples: int, without_bias: Tensor | None) -> None:
+        """Add which units of a rectifier were silent in a batch of ``examples``, shape (units,) each."""
+        self._masks[site] = ([silent] if without_bias is None else [silent, without_bias], examples)
+
+    def fetch(self) -> Part:
         """Bring everything to the host in one transfer."""
+        masks = [m for ms, _ in self._masks.values() for m in ms]
         with measuring():
-            tables = list(self._tables.values())
-            parts = [torch.stack(_together(list(self._moments.values()))).view(-1)] if self._moments else []
-            parts += [fold(torch.stack(_together(tables))).view(-1)] if tables else []
-            parts += (
-                [torch.stack([x.float() for x in _together(list(self._scalars.values()))])] if self._scalars else []
-            )
-            flat = torch.cat(_together(parts)).cpu().numpy().astype(np.float64) if parts else np.empty(0)
-        a, b = len(self._moments) * len(FIELDS), len(tables) * (BINS + 2)
-        return self._arrange(flat[:a].reshape(-1, len(FIELDS)), flat[a : a + b].reshape(-1, BINS + 2), flat[a + b :])
-
-    def _arrange(self, rows: Row, bins: Row, numbers: Row) -> Fetched:
-        out = Fetched(sites={family: list(sites) for family, sites in self._sites.items()}, numel=self._sites)
-        where = {f: {s: i for i, s in enumerate(sites)} for f, sites in self._sites.items()}
-        for family, sites in self._sites.items():
-            table = np.full((len(sites), len(FIELDS)), np.nan)
-            picked = [(where[f][s], i) for i, (f, s) in enumerate(self._moments) if f == family]
-            if picked:
-                to, source = np.array(picked).T
-                table[to] = rows[source]
-                out.values |= {f"{family}/{name}": table[:, k] for k, name in enumerate(FIELDS)}
-                out.values[f"{family}/rms"] = np.hypot(table[:, 0], table[:, 1])
-        for i, (family, site) in enumerate(self._tables):
-            zeros = out.values.setdefault(f"{family}/zero_fraction", np.full(len(where[family]), np.nan))
-            zeros[where[family][site]] = bins[i, 0]
-            if self.histograms:
-                out.histograms.setdefault(family, {})[site] = self._bins(out, family, site, bins[i])
-        for (statistic, site), number in zip(self._scalars, numbers, strict=True):
-            family = statistic.split("/", 1)[0]
-            row = out.values.setdefault(statistic, np.full(len(where[family]), np.nan))
-            row[where[family][site]] = number
-        return out
-
-    def _bins(self, out: Fetched, family: str, site: str, row: Row) -> BinCounts:
-        i, n = out.sites[family].index(site), float(self._sites[family][site])
-        low, high, mean, rms = (float(out.values[f"{family}/{k}"][i]) for k in ("min", "max", "mean", "rms"))
-        return BinCounts(row[2:], int(row[1]), low, high, n, mean * n, rms * rms * n)
+            groups = [
+                torch.stack(_together(list(self._moments.values()))) if self._moments else torch.empty(0),
+                fold(torch.stack(_together(list(self._tables.values())))) if self._tables else torch.empty(0),
+                torch.stack([x.float() for x in _together(list(self._scalars.values()))] or [torch.empty(0)]),
+                torch.cat([m.float() for m in _together(masks)] or [torch.empty(0)]),
+            ]
+            flat = torch.cat(_together([g.reshape(-1) for g in groups])).cpu().numpy().astype(np.float64)
+        ends = np.cumsum([g.numel() for g in groups])
+        rows, bins, numbers, bits = np.split(flat, ends[:-1])
+        part = Part(self.numel, scalars=dict(zip(self._scalars, numbers.tolist(), strict=True)))
+        part.moments = dict(zip(self._moments, rows.reshape(-1, len(FIELDS)), strict=True))
+        part.bins = dict(zip(self._tables, bins.reshape(-1, BINS + 2), strict=True))
+        at = 0
+        for site, (tensors, examples) in self._masks.items():
+            pieces = []
+            for t in tensors:
+                pieces.append(bits[at : at + t.numel()] > 0.5)
+                at += t.numel()
+            part.silence[site] = Silence(pieces[0], examples, pieces[1] if len(pieces) > 1 else None)
+        return part
 
 
 def _together(values: list[Tensor]) -> list[Tensor]:
     """Return the tensors on one device, that of most of them."""
-    devices = [v.device for v in values]
-    if not values:
+    devices = [v.device for v in values if v.numel()]
+    if not devices:
         return values
     home = max(set(devices), key=devices.count)
     return [v if v.device == home else v.to(home) for v in values]

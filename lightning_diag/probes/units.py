@@ -1,19 +1,20 @@
-"""Which units of a rectifier never fire: a streak of silent examples per unit, kept on the device."""
+"""Which units of a rectifier never fire: a streak of silent examples per unit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from lightning_diag.probes.readings import Readings
+from lightning_diag.probes.readings import Row, Silence
 
 
 @dataclass
 class _Streak:
-    silent: Tensor  # examples since the unit last fired, (units,)
-    fired: Tensor  # whether it ever fired on a sampled step, (units,)
+    silent: Row  # examples since the unit last fired, (units,)
+    fired: npt.NDArray[np.bool_]  # whether it ever fired on a sampled step, (units,)
     examples: int = 0  # examples seen in all
 
 
@@ -34,36 +35,49 @@ class SilentUnits:
         self.examples_needed = examples_needed
         self._streaks: dict[str, _Streak] = {}
 
-    def update(self, site: str, silent: Tensor, examples: int, without_bias: Tensor | None, readings: Readings) -> None:
-        """Add one sampled step of a site.
+    def update(self, silence: Mapping[str, Silence], sites: list[str]) -> tuple[dict[str, Row], float]:
+        """Add one sampled step.
 
         Args:
-            site: the rectifier.
-            silent: whether the unit was zero throughout the batch, (units,), bool.
-            examples: size of the batch.
-            without_bias: whether it would have fired without the bias before it, (units,), None if unknown.
-            readings: where the shares go.
+            silence: site -> what was silent.
+            sites: all sites of the family, in order.
+
+        Returns:
+            Statistic -> row over ``sites`` (NaN where absent), and the largest share of suspects in a layer: units
+            silent on three sampled steps, with too few examples for a claim.
         """
+        rows: dict[str, Row] = {}
+        worst = 0.0
+        for site, now in silence.items():
+            if site not in sites:
+                continue
+            shares, suspects = self._follow(site, now)
+            worst = max(worst, suspects)
+            for name, value in shares.items():
+                rows.setdefault(f"activation/{name}", np.full(len(sites), np.nan))[sites.index(site)] = value
+        return rows, worst
+
+    def _follow(self, site: str, now: Silence) -> tuple[dict[str, float], float]:
         s = self._streaks.get(site)
-        if s is None or s.silent.shape != silent.shape or s.silent.device != silent.device:
-            s = self._streaks[site] = _Streak(torch.zeros_like(silent, dtype=torch.float32), torch.zeros_like(silent))
-        s.silent = torch.where(silent, s.silent + examples, 0.0)
-        s.fired = s.fired | ~silent
-        s.examples += examples
-        readings.scalar("activation/silent_fraction", site, silent.float().mean())
-        needed = max(self.examples_needed, self.LEAST_STEPS * examples)
-        suspect = (s.silent >= min(needed, self.LEAST_STEPS * examples)) & (s.silent < needed)
-        readings.scalar("activation/suspect_fraction", site, suspect.float().mean())
+        if s is None or s.silent.shape != now.silent.shape:
+            s = self._streaks[site] = _Streak(np.zeros(now.silent.shape), np.zeros(now.silent.shape, dtype=np.bool_))
+        s.silent = np.where(now.silent, s.silent + now.examples, 0.0)
+        s.fired |= ~now.silent
+        s.examples += now.examples
+        least = self.LEAST_STEPS * now.examples
+        needed = max(self.examples_needed, least)
+        shares = {"silent_fraction": float(now.silent.mean())}
+        suspects = float(((s.silent >= least) & (s.silent < needed)).mean())
         if s.examples < needed:
-            return
+            return shares, suspects
         dead = s.silent >= needed
-        share = dead.float().mean()
-        readings.scalar("activation/dead_fraction", site, share)
-        readings.scalar("activation/dead_examples", site, torch.where(dead, s.silent, torch.inf).amin().clamp_max(1e9))
-        readings.scalar("activation/dead_from_start_fraction", site, (dead & ~s.fired).float().mean())
-        if without_bias is not None:
-            by_bias = (dead & without_bias).float().mean() / share  # NaN, so absent, where no unit is dead
-            readings.scalar("activation/dead_by_bias_fraction", site, by_bias)
+        shares["dead_fraction"] = float(dead.mean())
+        shares["dead_from_start_fraction"] = float((dead & ~s.fired).mean())
+        if dead.any():
+            shares["dead_examples"] = float(s.silent[dead].min())
+            if now.without_bias is not None and now.without_bias.shape == dead.shape:
+                shares["dead_by_bias_fraction"] = float(now.without_bias[dead].mean())
+        return shares, suspects
 
     def forget(self) -> None:
         """Drop all streaks."""

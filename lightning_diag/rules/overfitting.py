@@ -44,10 +44,11 @@ class Overfitting:
 
     When it is silent:
         Fewer than ``min_points`` validation points; one bad point; a rise within the noise; validation that
-        stalls because training has, too; training that gained less than ``min_train_gain`` of its level. The absolute gap between training and validation is never judged: a
-        training loss seen through dropout, augmentation, or with penalties added to it, is offset from the
-        validation loss. Only the trends of both, since validation was best, are. A metric of which it is not
-        known whether higher is better (no torchmetrics object, no telling name).
+        stalls because training has, too; training that gained less than ``min_train_gain`` of its level. The
+        absolute gap between training and validation is never judged: a training loss seen through dropout,
+        augmentation, or with penalties added to it, is offset from the validation loss. Only the trends of both,
+        since validation was best, are. A metric of which it is not known whether higher is better (no
+        torchmetrics object, no telling name).
 
     What to do:
         Keep the best checkpoint and stop early; then regularize (dropout, weight decay), augment, or get more data.

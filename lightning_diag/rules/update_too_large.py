@@ -74,7 +74,7 @@ class UpdateTooLarge:
         peak = np.nanmax(np.vstack([recent if breaks else ratio, np.zeros((1, len(names)))]), axis=0)
         if breaks and not self._rose(history, share=1.0) and not self._enough(peak > self.max_single_ratio):
             return  # it broke without having grown: not by long steps
-        limit = self.max_learning_ratio if learning else self.max_ratio
+        limit = self.max_learning_ratio if learning or breaks else self.max_ratio
         if self._enough(level > limit):
             yield self._finding(history, (names, steps, ratio), level, limit, learning)
             return

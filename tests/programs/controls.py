@@ -206,7 +206,7 @@ HEALTHY = (
     control("transformer-prenorm", lambda: Transformer(norm_first=True), rows, epochs=8, optimizer=partial(AdamW,
             lr=3e-3), schedule=warmup_cosine),
     control("transformer-postnorm", lambda: Transformer(norm_first=False), rows, epochs=8, optimizer=partial(Adam,
-            lr=2e-3), schedule=warmup_cosine),
+            lr=2e-3), schedule=warmup_cosine, check=learns(0.6, accuracy=0.6)),
     control("regression-noise", lambda: mlp(10, 16, 1), diabetes, epochs=15, batch=32, loss=F.mse_loss,
             optimizer=partial(Adam, lr=3e-3), check=learns(0.8)),
     control("regression-tanh", lambda: mlp(10, 16, 1, act=nn.Tanh), diabetes, epochs=25, loss=F.smooth_l1_loss,

@@ -26,7 +26,6 @@ from .parts import (
     loaders,
     mlp,
     tokens,
-    wine,
 )  # fmt: skip
 from .program import pair
 from .verify import every, fails, learns, moved, nonfinite_loss, overfits, stuck

@@ -181,7 +181,7 @@ def gan_net() -> nn.ModuleDict:
 
 def rewarded(fit: Fit, module: Any) -> None:
     """The reward of the last steps is good."""
-    assert sum(module.rewards[-20:]) / 20 > 0.7, module.rewards[-5:]
+    assert sum(module.rewards[-20:]) / 20 > 0.5, module.rewards[-5:]
 
 
 def imitates(fit: Fit, module: Any) -> None:
