@@ -51,7 +51,7 @@ def observed_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in root.named_modules():
         if not name or (inside and name.startswith(inside)):
             continue
-        if isinstance(module, _UNSEEN) or _is_measure(module):
+        if isinstance(module, (*_UNSEEN, nn.modules.loss._Loss)) or is_metric(module):
             inside += (name + ".",)
             continue
         if hasattr(module, "_c") or isinstance(module, nn.MultiheadAttention):  # ScriptModule; calls no child
@@ -61,9 +61,17 @@ def observed_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield clean(name), module
 
 
-def _is_measure(module: nn.Module) -> bool:
-    """Return whether a module is a loss of torch or a metric of torchmetrics."""
-    return isinstance(module, nn.modules.loss._Loss) or hasattr(module, "higher_is_better")
+def is_metric(module: nn.Module) -> bool:
+    """Return whether a module is a metric of torchmetrics."""
+    return hasattr(module, "higher_is_better")
+
+
+def has_fused_eval(module: nn.Module) -> bool:
+    """Return whether a module has a fused path in eval mode that hooks in it, or a function mode, would switch off.
+
+    Leaving the fused path changes the last bits of what it computes.
+    """
+    return isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention))
 
 
 def clean(name: str) -> str:
@@ -71,21 +79,22 @@ def clean(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "_forward_module")) or name
 
 
-def unit_axis(module: nn.Module, output: Tensor, before: tuple[nn.Module, Size] | None) -> int:
+def unit_axis(module: nn.Module | None, output: Tensor, before: tuple[nn.Module, Size] | None) -> int:
     """Return the axis that holds the units (features or channels) of an output.
 
     ``before`` is the last executed module with parameters and its output's shape: an activation keeps its layout.
     Linear, normalization over the last axis, recurrent and attention layers have units last; others channels at 1.
     """
     maker = module
-    if not any(True for _ in module.parameters(recurse=False)) and before and before[1] == output.shape:
+    without = module is None or not any(True for _ in module.parameters(recurse=False))
+    if without and before is not None and before[1] == output.shape:
         maker = before[0]
     if output.dim() <= 2 or isinstance(maker, _CHANNELS_LAST):
         return output.dim() - 1
     return 1 if output.dim() > 3 or _is_convolution(maker) else output.dim() - 1
 
 
-def _is_convolution(module: nn.Module) -> bool:
+def _is_convolution(module: nn.Module | None) -> bool:
     kinds = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
     return isinstance(module, kinds)
 

@@ -35,6 +35,9 @@ class Diagnostics(Callback):
         stop_on: end the training at the first finding of this severity or worse.
         fail_on: raise :class:`UnhealthyTraining` at the end of fit if there are findings of this severity or worse, or
             if nothing could be judged.
+        compiled: what happens to a model under torch.compile on sampled steps: "eager" runs it eagerly for that step
+            (its rounding and dropout masks then differ from those of generated code in that step), "skip" leaves its
+            forward pass unmeasured and the run bit-equal.
         verbose: whether errors are told while the training runs, and a table at its end.
 
     Raises:
@@ -51,15 +54,21 @@ class Diagnostics(Callback):
         histograms: bool = True,
         stop_on: Union[Level, None] = None,
         fail_on: Union[Level, None] = None,
+        compiled: Literal["eager", "skip"] = "eager",
         verbose: bool = True,
     ) -> None:
         super().__init__()
+        self.automatic = False  # attached by the environment, not by the user: stands aside where the user has one
+        self.aside = False
         if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int):
             raise TypeError(f"every_n_steps must be an integer, got {every_n_steps!r}")
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
         rules.check(History(), select, ignore)  # refuses unknown rules now, not at the end of a long run
+        if compiled not in ("eager", "skip"):
+            raise ValueError(f"compiled must be 'eager' or 'skip', got {compiled!r}")
         self.every_n_steps, self.histograms, self.verbose = every_n_steps, histograms, verbose
+        self.compiled = compiled
         self.select, self.ignore = select, ignore
         self.stop_on = None if stop_on is None else severity(stop_on)
         self.fail_on = None if fail_on is None else severity(fail_on)
@@ -81,9 +90,16 @@ class Diagnostics(Callback):
 
     # -- Lightning's hooks, in the order in which they are called ------------------------------------------------
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        others = [c for c in trainer.callbacks if isinstance(c, Diagnostics) and c is not self and not c.aside]
+        self.aside = self.automatic and bool(others)
+        if others and not self.aside and not any(c.automatic for c in others):
+            raise ValueError("two Diagnostics in one Trainer would judge the same run twice; remove one of them")
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._close("interrupted")
-        self._guard(lambda: self._start(trainer, pl_module))
+        if not self.aside:
+            self._guard(lambda: self._start(trainer, pl_module))
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._with_fit(lambda fit: fit.observer.plan.new_epoch())
@@ -155,7 +171,7 @@ class Diagnostics(Callback):
 
     def _with_fit(self, act: Callable[[Fit], object]) -> None:
         fit = self._fit
-        if fit is None or fit.crashed:
+        if fit is None or (fit.crashed and fit.observer.exchange is None):
             return
         start = time.perf_counter()
         self._guard(lambda: act(fit))

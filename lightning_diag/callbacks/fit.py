@@ -16,6 +16,7 @@ from lightning_diag.callbacks.judgement import Judgement
 from lightning_diag.callbacks.observer import Observer
 from lightning_diag.callbacks.outlets import Outlets
 from lightning_diag.findings import Report
+from lightning_diag.probes.exchange import Exchange
 from lightning_diag.probes.sampling import SamplingPlan
 from lightning_diag.records import History, HistoryError
 
@@ -45,7 +46,15 @@ class Fit:
         if continues:
             self.history.run["continues"] = {**continues, "at_step": self.step}
         plan = SamplingPlan(options.every_n_steps, self.history.run["steps_planned"])
-        self.observer = Observer(module, self.history, plan, histograms=options.histograms)
+        self.observer = Observer(
+            module,
+            self.history,
+            plan,
+            histograms=options.histograms,
+            compiled=options.compiled,
+            exchange=exchange_of(trainer),
+            sharded=any(hasattr(p, "to_local") for p in module.parameters()),
+        )
         self.judgement = Judgement(self.history, options.select, options.ignore)
         self.rank_zero = bool(trainer.is_global_zero)
         write = self.rank_zero and not trainer.fast_dev_run
@@ -61,7 +70,7 @@ class Fit:
         """Attach the probes if this batch ends in a sampled optimizer step."""
         self.step = logged_step(trainer, self.observer.steps)
         self.stepping = will_step(trainer, batch_idx)
-        if self.stepping:
+        if self.stepping and not self.crashed:
             self.observer.start_step(self.step, batch)
 
     def before_backward(self, trainer: Any, module: Any) -> None:
@@ -74,6 +83,10 @@ class Fit:
 
     def end_batch(self, trainer: Any, module: Any, outputs: Any) -> None:
         """Take the batch's numbers; judge if a sample came of it."""
+        if self.crashed:
+            if self.stepping:
+                self.observer.tell_crash(self.step, self.judgement.crash)
+            return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, torch.Tensor) and module.automatic_optimization:
             loss = loss * trainer.accumulate_grad_batches  # Lightning divided it
@@ -128,12 +141,17 @@ class Fit:
         self.judgement.crash = "".join(traceback.format_exception(error))
         self._judged_at = -1
         self.observer.stop_step()
+        if not self.judgement.crash.strip():
+            self.judgement.crash = repr(error)
         warnings.warn(f"lightning_diag failed and stands aside, the training goes on: {error!r}", stacklevel=2)
 
     def finish(self, status: str) -> Report:
         """Detach, judge for the last time, write and show the report."""
         start = time.perf_counter()
-        self.observer.close()
+        try:
+            self.observer.close(together=status == "finished", crash=self.judgement.crash)
+        except Exception as error:
+            self.crash(error)
         self.seconds += time.perf_counter() - start
         self._account(status)
         report = self.judgement.judge()
@@ -159,6 +177,15 @@ def logged_step(trainer: Any, own: int) -> int:
     loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
     step = getattr(loop, "_batches_that_stepped", None)
     return own if step is None else int(step)
+
+
+def exchange_of(trainer: Any) -> Exchange | None:
+    """Return how the ranks of this Trainer tell each other what they read; None for a single process."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
+        return None
+    return Exchange(dist.get_world_size(), trainer.strategy.root_device)
 
 
 def will_step(trainer: Any, batch_idx: int) -> bool:

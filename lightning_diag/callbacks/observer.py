@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from lightning_diag.callbacks.facts import batch_size, dead_examples
-from lightning_diag.probes.activations import ActivationProbe
-from lightning_diag.probes.metrics import MetricReader, metric_directions
-from lightning_diag.probes.parameters import ParameterProbe
-from lightning_diag.probes.readings import Readings, Silence
-from lightning_diag.probes.samples import Sample, arranged
+from lightning_diag.probes.compiled import can_run_eagerly, compiled_modules
+from lightning_diag.probes.exchange import Exchange, Message, merged_points
+from lightning_diag.probes.functions import FunctionProbe
+from lightning_diag.probes.metrics import MetricReader, Point, add_points, metric_directions
+from lightning_diag.probes.readings import Part, Silence
+from lightning_diag.probes.samples import Sample, arranged, merged
 from lightning_diag.probes.sampling import SamplingPlan
+from lightning_diag.probes.step import SampledStep
 from lightning_diag.probes.units import SilentUnits
 from lightning_diag.records import History, Layer
 
@@ -32,30 +35,42 @@ class Observer:
         module: the LightningModule.
         history: where they go.
         plan: which steps are sampled.
-        histograms: whether bin counts are taken.
+        histograms: whether bin counts go to the sinks.
+        compiled: "eager" runs compiled code eagerly on sampled steps, "skip" leaves it unmeasured.
+        exchange: how ranks tell each other what they read; None for a single process.
+        sharded: whether parameters are split over the ranks.
     """
 
-    def __init__(self, module: nn.Module, history: History, plan: SamplingPlan, *, histograms: bool) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        history: History,
+        plan: SamplingPlan,
+        *,
+        histograms: bool,
+        compiled: str = "eager",
+        exchange: Exchange | None = None,
+        sharded: bool = False,
+    ) -> None:
         self.module, self.history, self.plan, self.histograms = module, history, plan, histograms
+        self.compiled, self.exchange, self.sharded = compiled, exchange, sharded
         self.metrics = MetricReader()
-        self.steps = 0
-        self.samples = 0
+        self.steps = self.samples = 0
         self.seconds = 0.0  # spent inside hooks, which the callback cannot time
         self.error: BaseException | None = None
         self.sample: Sample | None = None
+        self._step: SampledStep | None = None
         self._units = SilentUnits(int(history.run.get("dead_examples", 512)))
-        self._activations: ActivationProbe | None = None
-        self._parameters: ParameterProbe | None = None
-        self._readings: Readings | None = None
         self._loss_mean: float | None = None
         self._losses: list[Any] = []
         self._norms: deque[float] = deque(maxlen=32)
         self._jumped = False
+        self._lingering: list[FunctionProbe] = []
 
     @property
     def sampling(self) -> bool:
         """Whether the running step is sampled."""
-        return self._readings is not None
+        return self._step is not None
 
     def start_step(self, step: int, batch: Any) -> None:
         """Attach the probes if the step is due."""
@@ -64,10 +79,27 @@ class Observer:
             return
         if not self.samples:
             self._settle_batch_size(batch)
-        self._readings = Readings()
-        self._activations = ActivationProbe(self.module, self._readings, self.failed)
-        self._parameters = ParameterProbe(self.module, self._readings, self.failed)
-        self._activations.__enter__()
+        compiled = compiled_modules(self.module)
+        eager = self.compiled == "eager" and can_run_eagerly()
+        if compiled:
+            self.history.update_run(compiled={"modules": compiled, "sampled_steps": self._compiled_state()})
+        self._step = SampledStep(
+            self.module, eager=eager and bool(compiled), forward=eager or not compiled, on_error=self.failed
+        )
+        self._step.on_out_of_memory = self._ran_out_of_memory
+        self._step.open(batch)
+
+    def _compiled_state(self) -> str:
+        if not can_run_eagerly():
+            return "forward pass unmeasured: this torch cannot run compiled code eagerly (2.6 or later can)"
+        return {"eager": "run eagerly", "skip": "forward pass unmeasured: compiled='skip'"}.get(
+            self.compiled, self.compiled
+        )
+
+    def _ran_out_of_memory(self, error: BaseException) -> None:
+        """An eager step did not fit into memory: say so once, leave compiled code alone from now on."""
+        self.compiled = f"forward pass unmeasured: an eager step ran out of memory ({type(error).__name__})"
+        warnings.warn(f"lightning_diag: {self.compiled}; the training goes on", stacklevel=2)
 
     def _settle_batch_size(self, batch: Any) -> None:
         run = self.history.run
@@ -82,76 +114,58 @@ class Observer:
 
     def before_backward(self, *, automatic: bool, scale: Tensor | None) -> None:
         """The forward pass is over (automatic optimization), or one of several is."""
-        if self._activations is None or self._readings is None:
-            return
-        if automatic:
-            self._activations.detach_modules()
-        self._activations.paused = True
-        if scale is not None:
-            self._readings.site("total", "", 1)
-            self._readings.scalar("total/gradient_scale", "", scale)
+        if self._step is not None:
+            self._step.before_backward(automatic=automatic, scale=scale)
 
     def after_backward(self) -> None:
         """A backward pass is over."""
-        if self._activations is not None:
-            self._activations.paused = False
+        if self._step is not None:
+            self._step.after_backward()
 
     def before_optimizer(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """An optimizer is about to step: its learning rates, and on sampled steps gradients and parameters."""
         for i, group in enumerate(optimizer.param_groups):
             self.metrics.add(f"learning_rate/{_group_name(optimizer, group, i)}", step, group.get("lr"))
-        if self._parameters is not None:
-            self._parameters.before_step(optimizer)
+        if self._step is not None:
+            self._step.before_optimizer(optimizer)
 
     def end_batch(self, step: int, epoch: int, loss: Any, logged: Mapping[str, Any], *, stepped: bool) -> bool:
         """Take the loss and the metrics; after a step bring the sample over. Returns whether a sample was added."""
         self._losses.append(loss)
         if not stepped:
             return False
-        self._take_loss(step)
+        losses, self._losses = [x for x in self._losses if x is not None], []
+        if losses:
+            value = self.metrics.add("loss", step, losses[0] if len(losses) == 1 else sum(losses) / len(losses))
+            if value is not None and self.exchange is None:
+                self._watch_loss(value)
         self.metrics.logged(logged, step)
         self.steps += 1
-        if not self.sampling:
+        if self._step is None:
             return False
-        self._add_sample(step, epoch)
+        self._add_sample(self._step, step, epoch)
         return True
 
-    def _take_loss(self, step: int) -> None:
-        losses, self._losses = [x for x in self._losses if x is not None], []
-        if not losses:
-            return
-        value = self.metrics.add("loss", step, losses[0] if len(losses) == 1 else sum(losses) / len(losses))
-        if value is None:
-            return
+    def _watch_loss(self, value: float) -> None:
         mean = self._loss_mean
         self._jumped = not np.isfinite(value) or (mean is not None and value > _JUMP * mean > 0)
         if self._jumped:
             self.plan.request(4)
-        elif np.isfinite(value):
+        else:
             self._loss_mean = value if mean is None else 0.9 * mean + 0.1 * value
 
-    def _add_sample(self, step: int, epoch: int) -> None:
-        readings, activations, parameters = self._readings, self._activations, self._parameters
-        if readings is None or activations is None or parameters is None:
-            return
-        parameters.after_step()
-        part = readings.fetch()
-        sample = arranged(part, histograms=self.histograms)
-        self.seconds += activations.seconds + parameters.seconds
-        layers = activations.ordered_layers()
+    def _add_sample(self, seen: SampledStep, step: int, epoch: int) -> None:
+        part, points = seen.finish(), self.metrics.take()
+        self.seconds += seen.seconds
+        layers, losses, batch = seen.layers, seen.losses, seen.batch
         self.stop_step()
-        self._add(sample, part.silence, layers, step, epoch)
-
-    def _add(self, sample: Sample, silence: Mapping[str, Silence], layers: list[Layer], step: int, epoch: int) -> None:
-        rows, suspects = self._units.update(silence, sample.sites.get("activation", []))
-        sample.values |= rows
-        if suspects > _SUSPECTS:
-            self.plan.request(-(-self._units.examples_needed // (self.history.run.get("batch_size") or 1)))
+        part, points = self._exchanged(part, points)
+        sample = arranged(part, histograms=self.histograms)
+        self._follow_units(sample, part.silence)
         for family, sites in sample.sites.items():
             self.history.set_sites(family, sites)
-        if layers:
-            self.history.set_layers(layers)
-        self.metrics.flush(self.history)
+        self._state(layers, losses, batch)
+        add_points(self.history, points)
         self.history.add_sample(step, epoch, sample.values)
         self.samples += 1
         self.history.run.update(steps=self.steps, samples=self.samples, last_step=step)
@@ -159,6 +173,40 @@ class Observer:
         self._jumped |= bool(self._norms) and norm > _JUMP * float(np.median(self._norms))
         self._norms.append(norm)
         self.sample = sample
+
+    def _exchanged(self, part: Part, points: list[Point]) -> tuple[Part, list[Point]]:
+        if self.exchange is None:
+            return part, points
+        messages = self._gathered(self.exchange, Message(part, points))
+        points = merged_points(messages)
+        for _, name, _, value in points:
+            if name == "loss":
+                self._watch_loss(value)
+        return merged([m.part for m in messages], sharded=self.sharded), points
+
+    def _gathered(self, exchange: Exchange, message: Message) -> list[Message]:
+        messages = exchange.gather(message)
+        self.history.run["bytes_sent_per_sample"] = max(exchange.sent, self.history.run.get("bytes_sent_per_sample", 0))
+        crash = next((m.crash for m in messages if m.crash), "")
+        if crash:
+            self.exchange = None  # every rank knows now; none takes part in a collective again
+            raise RuntimeError(f"the diagnostics of a rank failed: {crash}")
+        return messages
+
+    def _follow_units(self, sample: Sample, silence: Mapping[str, Silence]) -> None:
+        rows, suspects = self._units.update(silence, sample.sites.get("activation", []))
+        sample.values |= rows
+        if suspects > _SUSPECTS:
+            size = self.history.run.get("batch_size") or 1
+            self.plan.request(-(-self._units.examples_needed // size))
+
+    def _state(self, layers: list[Layer], losses: list[dict[str, Any]], batch: dict[str, Any]) -> None:
+        if layers:
+            self.history.set_layers(layers)
+        if losses and self.history.run.get("losses") is None:
+            self.history.update_run(losses=losses)
+        if batch and self.history.run.get("batch") is None:
+            self.history.update_run(batch=batch)
 
     @property
     def alarming(self) -> bool:
@@ -174,19 +222,32 @@ class Observer:
         directions = metric_directions(self.module, metrics)
         if directions:
             self.history.update_run(metric_direction={**self.history.run.get("metric_direction", {}), **directions})
-        self.metrics.flush(self.history)
+        if self.exchange is None:
+            add_points(self.history, self.metrics.take())
 
     def stop_step(self) -> None:
         """Detach everything and let go of the step's tensors."""
-        if self._activations is not None:
-            self._activations.__exit__()
-        self._readings = self._activations = self._parameters = None
+        if self._step is not None and (mode := self._step.close()) is not None:
+            self._lingering.append(mode)
+        self._step = None
+        for mode in self._lingering:
+            mode.close()
+        self._lingering = [m for m in self._lingering if m.lingering]
 
-    def close(self) -> None:
-        """Detach everything, bring the last points over, free the device state."""
+    def tell_crash(self, step: int, error: str) -> None:
+        """Tell the other ranks, in place of a sample, that this one stands aside; they then do so too."""
+        if self.exchange is not None and self.plan.due(step):
+            exchange, self.exchange = self.exchange, None
+            exchange.gather(Message(crash=error))
+
+    def close(self, *, together: bool, crash: str = "") -> None:
+        """Detach everything, bring the last points over (with the other ranks, if all end ``together``)."""
         start = time.perf_counter()
         self.stop_step()
-        self.metrics.flush(self.history)
+        points = self.metrics.take()
+        if self.exchange is not None and together:
+            points = merged_points(self._gathered(self.exchange, Message(points=points, crash=crash)))
+        add_points(self.history, points)
         self.history.run.update(steps=self.steps, samples=self.samples)
         self._units.forget()
         self.sample = None

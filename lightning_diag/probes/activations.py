@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_diag.graph import activation_kind, clean, observed_modules, unit_axis, with_roles
+from lightning_diag.graph import activation_kind, clean, has_fused_eval, observed_modules, unit_axis, with_roles
 from lightning_diag.probes.readings import Readings, measuring
 from lightning_diag.records import Layer
 from lightning_diag.statistics.units import BOUNDED, RECTIFIERS, saturation, unit_max
@@ -43,13 +43,14 @@ class ActivationProbe:
         self._handles: list[RemovableHandle] = []
         self._tensor_handles: list[RemovableHandle] = []
         self._calls: dict[str, int] = {}
-        self._makers: dict[int, tuple[weakref.ref[Tensor], str, nn.Module]] = {}
+        self._makers: dict[int, tuple[weakref.ref[Tensor], str, nn.Module | None]] = {}
         self._before: tuple[nn.Module, torch.Size] | None = None
         self._above: dict[str, Tensor] = {}  # rectifier -> whether a unit would fire without the bias before it
 
     def __enter__(self) -> ActivationProbe:
+        fused = {id(m) for f in self._root.modules() if has_fused_eval(f) and not f.training for m in f.modules()}
         for name, module in observed_modules(self._root):
-            if not module.training and _has_fused_eval(module, name, self._root):
+            if id(module) in fused:
                 continue
             if activation_kind(module) in RECTIFIERS:
                 self._handles.append(
@@ -57,6 +58,11 @@ class ActivationProbe:
                 )
             self._handles.append(module.register_forward_hook(partial(self._guarded, self._after_forward, name)))
         return self
+
+    @property
+    def attached(self) -> bool:
+        """Whether hooks are on the modules."""
+        return bool(self._handles)
 
     def __exit__(self, *exc: object) -> None:
         self.detach_modules()
@@ -89,15 +95,17 @@ class ActivationProbe:
         self.seconds += time.perf_counter() - start
 
     def _before_forward(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Before a rectifier: would its units fire without the bias of the layer before?"""
-        x = main_tensor(args)
-        maker = self._maker(x)
         self._above.pop(name, None)
-        if x is None or maker is None:
-            return
-        bias = getattr(maker[1], "bias", None)
+        x = main_tensor(args)
+        if x is not None:
+            self._would_fire(name, x)
+
+    def _would_fire(self, name: str, x: Tensor) -> None:
+        """Before a rectifier: would its units fire without the bias of the layer before?"""
+        maker = self._maker(x)
+        bias = getattr(maker[1], "bias", None) if maker else None
         values = plain(x)
-        if values is None or not isinstance(bias, Tensor) or values.dim() < 2:
+        if maker is None or values is None or not isinstance(bias, Tensor) or values.dim() < 2:
             return
         highest = unit_max(values, unit_axis(maker[1], values, None))
         if highest.shape == bias.shape:
@@ -110,29 +118,46 @@ class ActivationProbe:
         if call >= MOST_CALLS or out is None:
             return
         site = name if call == 0 else f"{name}#{call}"
-        maker = self._maker(main_tensor(args))
-        kind = activation_kind(module)
+        own = tuple(self._names[id(p)] for p in module.parameters() if id(p) in self._names)
+        self._take(site, module, activation_kind(module), main_tensor(args), out, own)
+        self._inputs(site, args)
+
+    def function(self, site: str, kind: str, x: Tensor, out: Tensor) -> None:
+        """Take a functional activation as if it were a module of that kind."""
+        if self.paused or not self.attached:
+            return
+        if kind in RECTIFIERS and x is not out:
+            self._would_fire(site, x)
+        self._take(site, None, kind, x, out, ())
+        self._inputs(site, (x,))
+
+    def _take(
+        self, site: str, module: nn.Module | None, kind: str, x: Tensor | None, out: Tensor, own: tuple[str, ...]
+    ) -> None:
+        maker = self._maker(x)
         values = plain(out)
         axis = 0 if values is None else unit_axis(module, values, self._before)
         units = 0 if values is None or not values.dim() else values.shape[axis]
-        own = tuple(self._names[id(p)] for p in module.parameters() if id(p) in self._names)
-        self.layers.append(Layer(site, type(module).__name__, "hidden", kind, maker[0] if maker else "", units, own))
+        name = type(module).__name__ if module is not None else kind
+        self.layers.append(Layer(site, name, "hidden", kind, maker[0] if maker else "", units, own))
         if self.readings.tensor("activation", site, out) and values is not None:
-            self._units(site, name, module, values, kind, axis)
-            self._inputs(site, args)
-        self._remember(out, site, module)
-        if own and values is not None:
+            self._units(site, module, values, kind, axis)
+        self._makers[id(out)] = (weakref.ref(out), site, module)
+        if own and values is not None and module is not None:
             self._before = (module, values.shape)
         if out.requires_grad:
             self.readings.site("activation_gradient", site)
             self._tensor_handles.append(out.register_hook(partial(self._gradient, site)))  # type: ignore[no-untyped-call]
 
-    def _units(self, site: str, name: str, module: nn.Module, values: Tensor, kind: str, axis: int) -> None:
+    def _units(self, site: str, module: nn.Module | None, values: Tensor, kind: str, axis: int) -> None:
         if kind in RECTIFIERS and values.dim() > 1:
             silent = unit_max(values, axis) <= 0
-            self.readings.silence(site, silent, values.shape[0], self._above.pop(name, None))
+            self.readings.silence(
+                site, silent, values.shape[0], self._above.pop(site.split("#")[0] if module else site, None)
+            )
         if kind in BOUNDED and values.dim() > 1:
-            low, high = getattr(module, "min_val", 0.0), getattr(module, "max_val", 1.0)
+            usual = {"hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0)}.get(kind, (0.0, 1.0))
+            low, high = getattr(module, "min_val", usual[0]), getattr(module, "max_val", usual[1])
             flat_elements, flat_units = saturation(values, kind, axis, low, high)
             self.readings.scalar("activation/saturated_fraction", site, flat_elements)
             self.readings.scalar("activation/saturated_units_fraction", site, flat_units)
@@ -153,21 +178,6 @@ class ActivationProbe:
             self.on_error(error)
         self.seconds += time.perf_counter() - start
 
-    def _remember(self, out: Tensor, site: str, module: nn.Module) -> None:
-        self._makers[id(out)] = (weakref.ref(out), site, module)
-
-    def _maker(self, x: Tensor | None) -> tuple[str, nn.Module] | None:
+    def _maker(self, x: Tensor | None) -> tuple[str, nn.Module | None] | None:
         found = None if x is None else self._makers.get(id(x))
         return (found[1], found[2]) if found is not None and found[0]() is x else None
-
-
-def _has_fused_eval(module: nn.Module, name: str, root: nn.Module) -> bool:
-    """Return whether a hook would take an eval-mode module off its fused path (and change its last bits)."""
-    fused = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
-    parts = name.split(".")
-    chain: list[nn.Module] = [module]
-    try:
-        chain += [root.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
-    except AttributeError:  # a name without its compile wrapper
-        return any(isinstance(m, fused) for m in root.modules())
-    return any(isinstance(m, fused) for m in chain)

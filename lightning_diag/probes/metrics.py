@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lightning_diag.records import History, Stage
 
+Point = tuple[Stage, str, int, float]  # stage, series, step, value
+
 
 class MetricReader:
     """Keeps numbers of every step until the next transfer: device tensors stay on their device.
@@ -45,18 +47,22 @@ class MetricReader:
         """Take the present metrics as known, so that only later ones count as logged."""
         self._seen.update(metrics)
 
-    def flush(self, history: History) -> None:
-        """Move everything to the history, in one transfer."""
+    def take(self) -> list[Point]:
+        """Return, and forget, all points so far, in one transfer."""
         pending, self._pending = self._pending, []
-        waiting = [v for *_, v in pending if isinstance(v, Tensor)]
-        numbers = iter(_fetched(waiting))
-        columns: dict[tuple[Stage, str], tuple[list[int], list[float]]] = {}
-        for stage, name, step, value in pending:
-            steps, values = columns.setdefault((stage, name), ([], []))
-            steps.append(step)
-            values.append(next(numbers) if isinstance(value, Tensor) else float(value))
-        for (stage, name), (steps, values) in columns.items():
-            history.add_points(name, steps, values, stage=stage)
+        numbers = iter(_fetched([v for *_, v in pending if isinstance(v, Tensor)]))
+        return [(s, n, at, next(numbers) if isinstance(v, Tensor) else float(v)) for s, n, at, v in pending]
+
+
+def add_points(history: History, points: Iterable[Point]) -> None:
+    """Add points to a history, series by series."""
+    columns: dict[tuple[Stage, str], tuple[list[int], list[float]]] = {}
+    for stage, name, step, value in points:
+        steps, values = columns.setdefault((stage, name), ([], []))
+        steps.append(step)
+        values.append(value)
+    for (stage, name), (steps, values) in columns.items():
+        history.add_points(name, steps, values, stage=stage)
 
 
 def _fetched(values: list[Tensor]) -> list[float]:

@@ -123,8 +123,10 @@ class ExplodingGradients:
         return Finding(self.code, self.name, severity, "", first, value, limit, message, last, "", advice)
 
     def _hot_start(self, history: History) -> Iterator[Finding]:
+        """Yield the finding of a signal that grows in both directions in the first step of the run."""
         sites, steps, forward, backward = signal_depth(history)
-        if not len(steps) or min(forward[0], -backward[0]) < self.min_start_decades:
+        start = history.series("loss").steps[:1]
+        if not len(steps) or steps[0] > start or min(forward[0], -backward[0]) < self.min_start_decades:
             return
         learning, step = is_learning(history), int(steps[0])
         lasting = steps[np.minimum(forward, -backward) >= self.min_start_decades]

@@ -26,10 +26,10 @@ class UpdateTooLarge:
 
     What it finds:
         Update-to-weight ratio (RMS of what the optimizer step really changed over RMS of the weight) of weight
-        matrices. Where the loss does not fall, rises or breaks: above ``max_ratio`` in the median of the last
-        samples, or above ``max_single_ratio`` in any single one. Where the loss falls: only above
-        ``max_learning_ratio`` in the median, or above ``max_single_ratio`` once if the loss first shot up by
-        twice of all that it fell in the end. In each case for at least ``min_matrices`` of the matrices.
+        matrices. Where the loss does not fall: above ``max_ratio`` in the median of the last samples, or above
+        ``max_single_ratio`` in any one. Where it breaks: above ``max_learning_ratio`` in the samples before.
+        Where it falls: above ``max_learning_ratio`` in the median, or above ``max_single_ratio`` in any one if
+        the loss first shot up by twice of all that it fell. In each case for ``min_matrices`` of the matrices.
 
     Why it matters:
         The gradient holds only near the weights where it was computed. A step as long as the weights themselves

@@ -46,10 +46,12 @@ def plain(x: Tensor) -> Tensor | None:
     tensors their stored values, float8 and the like float32. Unmeasurable: quantized, meta, wrapped by a functorch
     transform, empty.
     """
+    if torch._C._functorch.is_functorch_wrapped_tensor(x):
+        return None
     if hasattr(x, "to_local"):
         x = x.to_local()
     x = x.detach()
-    if x.is_quantized or x.device.type == "meta" or torch._C._functorch.is_functorch_wrapped_tensor(x):
+    if x.is_quantized or x.device.type == "meta":
         return None
     if x.layout == torch.sparse_coo:
         x = x.coalesce().values()

@@ -1,6 +1,7 @@
 """No finding may appear, vanish or change its severity silently."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.models import ALL, HEALTHY, SICK, Program
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 _FAULTS = list(dict.fromkeys(p.fault for p in SICK))
 _FIRST = [next(p.name for p in SICK if p.fault == fault) for fault in _FAULTS]
+KNOWN_MISSES: tuple[str, ...] = ()  # sick programs that no rule names yet; take a name out when one does
 QUICK = {*_FIRST, *(f"{name}-mended" for name in _FIRST), *(p.name for p in HEALTHY[1::2])}
 CASES = [
     pytest.param(p, seed, id=f"{p.name}-{seed}", marks=[] if seed == 0 and p.name in QUICK else [pytest.mark.full])
@@ -27,8 +29,6 @@ def test_judgement(program: Program, seed: int, tmp_path: Path) -> None:
     table = confusion.text([(program, "then", expected), (program, "now", found)])
     assert report.count("crashed") == 0, str(report)
     assert found == expected, f"the judgement changed:\n{table}\n{report}"
-    assert not confusion.missed(program, found), f"missed:\n{table}\n{report}"
-    assert not confusion.alarmed(program, found), f"false alarm:\n{table}\n{report}"
 
 
 def test_the_stored_table_is_whole() -> None:
@@ -37,8 +37,18 @@ def test_the_stored_table_is_whole() -> None:
     assert all(list(rows) == [str(s) for s in confusion.SEEDS] for rows in stored.values())
 
 
-def test_the_stored_table_has_no_miss_and_no_false_alarm() -> None:
-    stored = confusion.load()
-    rows = [(p, seed, found) for p in ALL for seed, found in stored.get(p.name, {}).items()]
-    bad = [r for r in rows if confusion.missed(r[0], r[2]) or confusion.alarmed(r[0], r[2])]
-    assert not bad, f"\n{confusion.text(bad)}"
+def judged_wrong(wrong: Callable[[Program, confusion.Row], bool]) -> tuple[set[str], str]:
+    """Return the programs that the stored table judges wrongly, and their rows for people."""
+    rows = [(p, seed, found) for p in ALL for seed, found in confusion.load().get(p.name, {}).items()]
+    bad = [r for r in rows if wrong(r[0], r[2])]
+    return {p.name for p, _, _ in bad}, "\n" + confusion.text(bad)
+
+
+def test_only_the_known_misses_are_missed() -> None:
+    names, table = judged_wrong(confusion.missed)
+    assert names == set(KNOWN_MISSES), table
+
+
+def test_nothing_healthy_is_accused() -> None:
+    names, table = judged_wrong(confusion.alarmed)
+    assert names == set(), table

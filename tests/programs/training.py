@@ -213,7 +213,7 @@ PAIRS = (
     pair("decays-by-step", decays_by_step, sick=stuck(0.7), mended=learns(0.7, accuracy=0.8),
          accepted=("W002", "L002")),
     pair("zero-probability", zero_probability, sick=nonfinite_loss, mended=learns(0.8), accepted=("L001",)),
-    pair("empty-mask", empty_mask, sick=nonfinite_loss, mended=learns(0.85), accepted=("L001",)),
+    pair("empty-mask", empty_mask, sick=nonfinite_loss, mended=learns(0.95, first_share=0.2), accepted=("L001",)),
     pair("missing-targets", missing_targets, sick=nonfinite_loss, mended=learns(0.7), accepted=("L001",)),
     pair("shuffled-targets", shuffled_targets, sick=stuck(), mended=good, accepted=("L002",)),
     pair("wrong-parameters", wrong_parameters, sick=every(moved(0, 0), stuck()), mended=good,

@@ -204,16 +204,15 @@ def overfits(factor: float) -> Check:
     return check
 
 
-def learns(ratio: float = 0.7, *, accuracy: float = 0.0, below: float = float("inf")) -> Check:
+def learns(ratio: float = 0.7, *, accuracy: float = 0.0, first_share: float = 0.02) -> Check:
     """The loss falls by ``1 - ratio`` (of its size), stays finite, and the last validation accuracy is good."""
 
     def check(fit: Fit, module: Any) -> None:
         losses = np.asarray(module.losses)
         assert np.isfinite(losses).all()
         n = len(losses)
-        first, last = losses[: max(n // 50, 2)].mean(), losses[-max(n // 5, 3) :].mean()
+        first, last = losses[: max(int(first_share * n), 2)].mean(), losses[-max(n // 5, 3) :].mean()
         assert last - first < (ratio - 1) * abs(first), f"{first:.3g} -> {last:.3g}"
-        assert last < below, f"loss {last:.3g}"
         if accuracy:
             assert module.val_accuracies[-1] >= accuracy, f"accuracy {module.val_accuracies[-1]:.3f}"
         assert all(p.isfinite().all() for p in module.parameters())

@@ -63,3 +63,17 @@ def test_absent():
     assert "gradient_norm" in unmeasured(history(falling_loss()), "exploding-gradients")
     short = history(falling_loss(3), steps=(0, 1, 2), tables={"total/gradient_norm": lambda s, j: 1.0})
     assert "fewer than 5" in unmeasured(short, "exploding-gradients")
+
+
+def test_sick_hot_start_grows_forward_and_backward():
+    grows = {
+        "total/gradient_norm": lambda s, j: 1.0,
+        "activation/std": lambda s, j: 10.0 ** (j / 6),
+        "activation_gradient/rms": lambda s, j: 10.0 ** (-j / 6),
+    }
+    for loss, severity in ((falling_loss(), "warning"), (flat_loss(), "error")):
+        (found,) = judged(history(loss, structure=layers(8), tables=grows), "exploding-gradients")
+        assert found.severity == severity
+        assert found.step == 0
+    forward_only = {**grows, "activation_gradient/rms": lambda s, j: 1.0}
+    assert judged(history(flat_loss(), structure=layers(8), tables=forward_only), "exploding-gradients") == []

@@ -51,3 +51,13 @@ def test_a_scaler_that_does_not_recover_is_sick():
 def test_healthy_and_absent():
     assert judged(broken(10**6, loss_breaks=False), "non-finite-gradient") == []
     assert "gradient" in unmeasured(history(falling_loss()), "non-finite-gradient")
+
+
+def test_weights_broken_between_samples_imply_the_gradient_of_the_step_before():
+    loss = falling_loss()
+    loss[150:] = np.nan
+    broken_then = lambda s, j: float(s >= 150)  # noqa: E731
+    made = history(loss, tables={"gradient/nonfinite": broken_then, "parameter/nonfinite": broken_then})
+    (found,) = judged(made, "non-finite-gradient")
+    assert found.step == 149
+    assert "step 149 broke in its backward pass" in found.message

@@ -57,3 +57,20 @@ def test_absent():
 def test_range_is_checked():
     with pytest.raises(ValueError, match="max_saturated_units"):
         SaturatedUnits(max_saturated_units=-0.1)
+
+
+def test_sick_hot_start_where_units_are_saturated_on_either_side():
+    def hot(first, late, activation="tanh"):
+        share = lambda s, j: (first if s == 0 else late) if j == 3 else 0.03  # noqa: E731
+        tables = {
+            "activation/saturated_units_fraction": lambda s, j: 0.2 if j % 2 else NAN,
+            "activation/saturated_fraction": lambda s, j: share(s, j) if j % 2 else NAN,
+        }
+        return history(falling_loss(), structure=layers(activation=activation), tables=tables)
+
+    (found,) = judged(hot(0.7, 0.8), "saturated-units")
+    assert found.step == 0
+    assert "from the start" in found.message
+    assert judged(hot(0.03, 0.8), "saturated-units") == []  # trained, not started so
+    assert judged(hot(0.7, 0.3), "saturated-units") == []
+    assert judged(hot(0.7, 0.7, "hardtanh"), "saturated-units") == []

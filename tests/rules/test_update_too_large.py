@@ -64,3 +64,17 @@ def test_absent():
     assert "needed" in unmeasured(made, "update-too-large")
     made.set_layers(layers(type_="Embedding")[:-1])
     assert "no weight matrix" in unmeasured(made, "update-too-large")
+
+
+def test_overshoot_before_learning_is_a_warning():
+    loss = falling_loss()
+    loss[:30] += 40
+    loss[0] -= 40
+    made = run(lambda s, j: 2.0 if s < 4 else 1e-3, loss)
+    (found,) = judged(made, "update-too-large")
+    assert found.severity == "warning"
+
+
+def test_a_break_that_no_growth_announced_is_not_blamed_on_the_steps():
+    made = run(lambda s, j: 0.2, np.array([0.1, 0.7, np.nan, np.nan]), steps=(0, 1, 2, 3))
+    assert judged(made, "update-too-large") == []

@@ -1,0 +1,50 @@
+"""The batch as it was handed to the training step: every tensor in it, by its path."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lightning_diag.probes.readings import Readings, measuring
+
+_MOST_TENSORS, _MAX_DEPTH = 16, 3
+
+
+def batch_tensors(batch: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Yield (path, tensor) of a batch: ``0`` and ``1`` of a pair, ``image`` of a mapping or dataclass, ``batch`` alone.
+
+    Example:
+        >>> import torch
+        >>> [path for path, _ in batch_tensors({"image": torch.ones(2), "labels": [torch.ones(1), torch.ones(1)]})]
+        ['image', 'labels.0', 'labels.1']
+    """
+    if isinstance(batch, Tensor):
+        yield path or "batch", batch
+    elif depth < _MAX_DEPTH:
+        for key, value in _items(batch):
+            yield from batch_tensors(value, f"{path}.{key}" if path else key, depth + 1)
+
+
+def _items(batch: Any) -> list[tuple[str, Any]]:
+    if isinstance(batch, Mapping):
+        return [(str(k), v) for k, v in batch.items()]
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return [(f.name, getattr(batch, f.name, None)) for f in dataclasses.fields(batch)]
+    if isinstance(batch, (tuple, list)):
+        return [(str(i), v) for i, v in enumerate(batch)]
+    return []
+
+
+def take_batch(batch: Any, readings: Readings) -> dict[str, dict[str, Any]]:
+    """Take the statistics ``batch/*`` of a batch; return path -> shape and dtype of its tensors."""
+    facts: dict[str, dict[str, Any]] = {}
+    with measuring():
+        for path, tensor in batch_tensors(batch):
+            if len(facts) == _MOST_TENSORS:
+                break
+            readings.tensor("batch", path, tensor)
+            facts[path] = {"shape": list(tensor.shape), "dtype": str(tensor.dtype)}
+    return facts

@@ -1,0 +1,206 @@
+"""Functional activations and the loss call, which hooks on modules never see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from lightning_diag.graph import activation_kind, clean, has_fused_eval, is_metric
+from lightning_diag.probes.readings import Readings, measuring
+from lightning_diag.statistics.views import plain
+
+_KINDS: Final[dict[str, tuple[str, ...]]] = {
+    "relu": ("relu", "relu_"),
+    "relu6": ("relu6",),
+    "sigmoid": ("sigmoid", "sigmoid_", "expit"),
+    "tanh": ("tanh", "tanh_"),
+    "hardtanh": ("hardtanh", "hardtanh_"),
+    "hardsigmoid": ("hardsigmoid",),
+    "softsign": ("softsign",),
+    "leaky_relu": ("leaky_relu", "leaky_relu_"),
+    "prelu": ("prelu",),
+    "gelu": ("gelu",),
+    "silu": ("silu",),
+    "mish": ("mish",),
+    "elu": ("elu", "elu_"),
+    "selu": ("selu", "selu_"),
+    "celu": ("celu", "celu_"),
+    "softplus": ("softplus",),
+    "hardswish": ("hardswish",),
+    "logsigmoid": ("logsigmoid",),
+    "softmax": ("softmax",),
+    "log_softmax": ("log_softmax",),
+}
+_LOSSES: Final = (
+    "cross_entropy",
+    "nll_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "kl_div",
+    "gaussian_nll_loss",
+    "poisson_nll_loss",
+    "soft_margin_loss",
+    "multilabel_soft_margin_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "hinge_embedding_loss",
+    "cosine_embedding_loss",
+    "margin_ranking_loss",
+    "triplet_margin_loss",
+    "ctc_loss",
+)
+
+
+def _functions() -> tuple[dict[Any, str], dict[Any, str]]:
+    homes = (F, torch, Tensor, torch.special, torch._C._nn)
+    kinds = {getattr(h, n): kind for kind, names in _KINDS.items() for n in names for h in homes if hasattr(h, n)}
+    return kinds, {getattr(F, name): name for name in _LOSSES if hasattr(F, name)}
+
+
+_ACTIVATIONS, _LOSS_CALLS = _functions()
+MOST_CALLS = 8  # functional calls of one kind in one scope, and loss calls, that are observed in a step
+
+
+class FunctionProbe(TorchFunctionMode):
+    """Sees functional activations with the module they run in, and loss calls, while it is open.
+
+    It never changes an argument or a result. Calls inside an activation module of torch, a metric or another loss are
+    theirs, not counted again. Close it before the backward pass.
+
+    Args:
+        root: the LightningModule.
+        readings: where statistics of predictions and targets go.
+        on_activation: called with (site, kind, input, output) of a functional activation.
+        on_error: called with the exception of a failing measurement.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        readings: Readings,
+        on_activation: Callable[[str, str, Tensor, Tensor], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__()
+        self.readings, self.on_activation, self.on_error = readings, on_activation, on_error
+        self.losses: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self._root = root
+        self._open = False
+        self._active = False
+        self._scopes: list[tuple[str, str]] = []  # running modules: name, and whose affair their calls are
+        self._calls: dict[str, int] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def open(self) -> None:
+        """Enter the mode and follow which module runs; not where a fused path in eval mode would be left by it."""
+        if any(has_fused_eval(m) and not m.training for m in self._root.modules()):
+            return
+        for name, module in self._root.named_modules():
+            if name and not hasattr(module, "_c"):
+                self._follow(clean(name), module)
+        self.__enter__()  # type: ignore[no-untyped-call]
+        self._open = self._active = True
+
+    def _follow(self, name: str, module: nn.Module) -> None:
+        owner = "activation" if activation_kind(module) else "metric" if is_metric(module) else ""
+        owner = "loss" if isinstance(module, nn.modules.loss._Loss) else owner
+
+        def enter(*_: object) -> None:
+            self._scopes.append((name, owner))
+
+        def leave(*_: object) -> None:
+            if self._scopes:
+                self._scopes.pop()
+
+        self._handles.append(module.register_forward_pre_hook(enter, prepend=True))
+        self._handles.append(module.register_forward_hook(leave, always_call=True))
+
+    def close(self) -> None:
+        """Leave the mode; where another one was pushed on top and is still there, stay inert until it is gone."""
+        self._active = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        top = torch.overrides._get_current_function_mode()  # type: ignore[no-untyped-call]
+        if self._open and top is self:
+            self.__exit__(None, None, None)
+            self._open = False
+
+    @property
+    def lingering(self) -> bool:
+        """Whether the mode could not be left yet."""
+        return self._open
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run the function; look at it if it is an activation or a loss."""
+        out = func(*args, **(kwargs or {}))
+        if self._active and torch.is_grad_enabled() and (func in _ACTIVATIONS or func in _LOSS_CALLS):
+            start = time.perf_counter()
+            try:
+                with measuring():
+                    self._look(func, args, dict(kwargs or {}), out)
+            except Exception as error:  # the doctor never ends the training
+                self.on_error(error)
+            self.seconds += time.perf_counter() - start
+        return out
+
+    def _look(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        owners = {owner for _, owner in self._scopes}
+        scope = self._scopes[-1][0] if self._scopes else ""
+        if "metric" in owners:
+            return
+        if func in _LOSS_CALLS:
+            self._loss(_LOSS_CALLS[func], scope, args, kwargs)
+            return
+        x = args[0] if args else kwargs.get("input")
+        if owners & {"activation", "loss"} or not isinstance(x, Tensor) or not isinstance(out, Tensor):
+            return
+        kind = _ACTIVATIONS[func]
+        site = self._numbered(f"{scope}:{kind}")
+        if site:
+            self.on_activation(site, kind, x, out)
+
+    def _numbered(self, base: str) -> str:
+        call = self._calls.get(base, 0)
+        self._calls[base] = call + 1
+        return "" if call >= MOST_CALLS else base if call == 0 else f"{base}#{call}"
+
+    def _loss(self, name: str, scope: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = dict(zip(("input", "target"), args, strict=False)) | kwargs
+        prediction, target = given.get("input"), given.get("target")
+        site = self._numbered(name)
+        if not site or not isinstance(prediction, Tensor):
+            return
+        fact: dict[str, Any] = {"site": site, "loss": name, "scope": scope}
+        fact["reduction"] = str(kwargs.get("reduction", "mean"))
+        fact["weighted"] = any(isinstance(kwargs.get(k), Tensor) for k in ("weight", "pos_weight"))
+        fact["label_smoothing"] = float(kwargs.get("label_smoothing", 0.0))
+        for family, tensor in (("prediction", prediction), ("target", target)):
+            if isinstance(tensor, Tensor):
+                fact[f"{family}_shape"], fact[f"{family}_dtype"] = list(tensor.shape), str(tensor.dtype)
+                self.readings.tensor(family, site, tensor)
+        self._row_sums(site, prediction)
+        self.losses.append(fact)
+
+    def _row_sums(self, site: str, prediction: Tensor) -> None:
+        """Smallest and largest sum over the class axis: both 1 for probabilities."""
+        x = plain(prediction)
+        if x is None or x.dim() < 2 or x.is_complex():
+            return
+        sums = x.float().sum(1)
+        self.readings.scalar("prediction/row_sum_min", site, sums.amin())
+        self.readings.scalar("prediction/row_sum_max", site, sums.amax())

@@ -1,0 +1,117 @@
+"""All probes of one sampled step: opened before the forward pass, closed before the optimizer's next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_diag.probes.activations import ActivationProbe
+from lightning_diag.probes.batch import take_batch
+from lightning_diag.probes.compiled import EagerStep, OutOfMemoryGuard
+from lightning_diag.probes.functions import FunctionProbe
+from lightning_diag.probes.parameters import ParameterProbe
+from lightning_diag.probes.readings import Part, Readings
+from lightning_diag.records import Layer
+
+
+class SampledStep:
+    """Observes one optimizer step.
+
+    Args:
+        module: the LightningModule.
+        eager: whether compiled code is made to run eagerly for this step.
+        forward: whether activations and functions are observed at all (not where compiled code is left alone).
+        on_error: called with the exception of a failing measurement.
+    """
+
+    def __init__(
+        self, module: nn.Module, *, eager: bool, forward: bool, on_error: Callable[[BaseException], None]
+    ) -> None:
+        self.readings = Readings()
+        self.batch: dict[str, dict[str, Any]] = {}
+        self._module = module
+        self._forward = forward
+        self._activations = ActivationProbe(module, self.readings, on_error)
+        self._functions = FunctionProbe(module, self.readings, self._activations.function, on_error)
+        self._parameters = ParameterProbe(module, self.readings, on_error)
+        self._eager = EagerStep() if eager else None
+        self._guard = OutOfMemoryGuard(module, self._give_up) if eager else None
+        self.on_out_of_memory: Callable[[BaseException], None] = on_error
+
+    def open(self, batch: Any) -> None:
+        """Take the batch and attach everything."""
+        self.batch = take_batch(batch, self.readings)
+        if not self._forward:
+            return
+        if self._eager is not None:
+            self._eager.open()
+        self._activations.__enter__()
+        self._functions.open()
+        if self._guard is not None:
+            self._guard.open()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Let go of all that an eager step needs and go on without observing it."""
+        self._functions.close()
+        self._activations.__exit__()
+        if self._eager is not None:
+            self._eager.close()
+        self.on_out_of_memory(error)
+
+    def before_backward(self, *, automatic: bool, scale: Tensor | None) -> None:
+        """The forward pass is over (automatic optimization), or one of several is."""
+        self._functions.close()
+        if automatic:
+            self._activations.detach_modules()
+            if self._eager is not None:
+                self._eager.close()
+        self._activations.paused = True
+        if scale is not None:
+            self.readings.site("total", "", 1)
+            self.readings.scalar("total/gradient_scale", "", scale)
+
+    def after_backward(self) -> None:
+        """A backward pass is over."""
+        self._activations.paused = False
+
+    def before_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to step."""
+        self._parameters.before_step(optimizer)
+
+    def finish(self) -> Part:
+        """Measure the updates, detach, and bring all over."""
+        self._parameters.after_step()
+        self.close()
+        modes = [float(not m.training) for m in self._module.modules()]
+        self.readings.site("total", "", 1)
+        part = self.readings.fetch()
+        part.scalars["total/eval_modules", ""] = sum(modes)
+        return part
+
+    def close(self) -> FunctionProbe | None:
+        """Detach everything; returns the function mode if it lies under another one and could not be left yet."""
+        self._functions.close()
+        self._activations.__exit__()
+        if self._guard is not None:
+            self._guard.close()
+        if self._eager is not None:
+            self._eager.close()
+        return self._functions if self._functions.lingering else None
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers seen, in order of execution, with their roles."""
+        return self._activations.ordered_layers()
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        """What was seen of the loss calls: name, reduction, shapes, dtypes."""
+        return self._functions.losses
+
+    @property
+    def seconds(self) -> float:
+        """Time spent inside hooks."""
+        return self._activations.seconds + self._functions.seconds + self._parameters.seconds
