@@ -84,7 +84,11 @@ class Observer:
         if compiled:
             self.history.update_run(compiled={"modules": compiled, "sampled_steps": self._compiled_state()})
         self._step = SampledStep(
-            self.module, eager=eager and bool(compiled), forward=eager or not compiled, on_error=self.failed
+            self.module,
+            eager=eager and bool(compiled),
+            forward=eager or not compiled,
+            on_error=self.failed,
+            silent=self._units.some_silent,
         )
         self._step.on_out_of_memory = self._ran_out_of_memory
         self._step.open(batch)

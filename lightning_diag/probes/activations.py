@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from lightning_diag.graph import activation_kind, clean, has_fused_eval, observed_modules, unit_axis, with_roles
 from lightning_diag.probes.readings import Readings, measuring
 from lightning_diag.records import Layer
+from lightning_diag.statistics.sampling import sample
 from lightning_diag.statistics.units import BOUNDED, RECTIFIERS, saturation, unit_max
 from lightning_diag.statistics.views import main_tensor, plain, tensors
 
@@ -31,10 +32,17 @@ class ActivationProbe:
         root: the LightningModule.
         readings: where statistics go.
         on_error: called with the exception of a failing hook; the training goes on.
+        silent: rectifiers that had silent units in the sample before; the part of the bias is looked at there alone.
     """
 
-    def __init__(self, root: nn.Module, readings: Readings, on_error: Callable[[BaseException], None]) -> None:
-        self.readings, self.on_error = readings, on_error
+    def __init__(
+        self,
+        root: nn.Module,
+        readings: Readings,
+        on_error: Callable[[BaseException], None],
+        silent: Collection[str] = (),
+    ) -> None:
+        self.readings, self.on_error, self.silent = readings, on_error, silent
         self.layers: list[Layer] = []
         self.paused = False
         self.seconds = 0.0
@@ -102,7 +110,7 @@ class ActivationProbe:
 
     def _would_fire(self, name: str, x: Tensor) -> None:
         """Before a rectifier: would its units fire without the bias of the layer before?"""
-        maker = self._maker(x)
+        maker = self._maker(x) if name in self.silent else None
         bias = getattr(maker[1], "bias", None) if maker else None
         values = plain(x)
         if maker is None or values is None or not isinstance(bias, Tensor) or values.dim() < 2:
@@ -163,7 +171,13 @@ class ActivationProbe:
             self.readings.scalar("activation/saturated_units_fraction", site, flat_units)
 
     def _inputs(self, site: str, args: tuple[Any, ...]) -> None:
-        """Whether a module's inputs were finite; a sum tells, for NaN and Inf survive it."""
+        """Whether a module's inputs were finite; a sum tells, for NaN and Inf survive it.
+
+        Where it costs nothing to know that the output is finite, the inputs are not looked at.
+        """
+        numbers = next((t for t in tensors(args) if t.is_floating_point()), None)
+        if numbers is None or (numbers.device.type == "cpu" and site not in self.readings.nonfinite):
+            return
         inputs = [p for t in tensors(args) if t.is_floating_point() and (p := plain(t)) is not None]
         if inputs:
             bad = torch.stack([(~torch.isfinite(t.float().sum() * 0)).to(inputs[0].device) for t in inputs]).any()
@@ -173,7 +187,9 @@ class ActivationProbe:
         start = time.perf_counter()
         try:
             with measuring():
-                self.readings.tensor("activation_gradient", site, gradient, bins=False)
+                values = plain(gradient)
+                if values is not None:
+                    self.readings.tensor("activation_gradient", site, sample(values), bins=False)
         except Exception as error:
             self.on_error(error)
         self.seconds += time.perf_counter() - start

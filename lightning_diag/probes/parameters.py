@@ -13,7 +13,7 @@ from lightning_diag.probes.readings import Readings, measuring
 from lightning_diag.statistics.sampling import sample
 from lightning_diag.statistics.views import plain
 
-EXACT = 1 << 16  # parameters up to this many elements are compared whole, larger ones on a sample of 16,384
+EXACT = 1 << 15  # parameters of up to 32,768 elements are measured whole, larger ones on a sample of 4,096
 
 
 class ParameterProbe:
@@ -56,9 +56,9 @@ class ParameterProbe:
             self.readings.tensor("gradient", name, p.grad)
         if name in self._before:
             return
-        self.readings.tensor("parameter", name, p)
         elements = _elements(p)
         if elements is not None:
+            self.readings.tensor("parameter", name, elements)
             self.readings.site("update", name)
             self._before[name] = (p, elements.clone())
 
@@ -71,9 +71,7 @@ class ParameterProbe:
                     now = _elements(p)
                     if now is None or now.shape != before.shape:
                         continue
-                    before = before.float()
-                    self.readings.tensor("update", name, now.float() - before)
-                    self.readings.scalar("update/ratio_base", name, before.square().mean().sqrt())
+                    self.readings.tensor("update", name, now.float() - before.float())
         except Exception as error:
             self.on_error(error)
         self._before.clear()

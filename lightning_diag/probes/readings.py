@@ -22,8 +22,9 @@ Key = tuple[str, str]  # (family or statistic, site)
 
 @contextmanager
 def measuring() -> Iterator[None]:
-    """Run statistics without gradients and without autocast (which would sum in half precision)."""
+    """Run statistics without gradients, without autocast (which would sum in half precision), unseen by modes."""
     with ExitStack() as stack:
+        stack.enter_context(torch._C.DisableTorchFunction())
         stack.enter_context(torch.no_grad())
         for kind in ("cpu", "cuda", "xpu"):
             if torch.is_autocast_enabled(kind):
@@ -64,8 +65,9 @@ class Readings:
 
     def __init__(self) -> None:
         self.numel: dict[str, dict[str, int]] = {}
+        self.nonfinite: set[str] = set()  # sites known to hold NaN or Inf without waiting for a device
         self._moments: dict[Key, Tensor] = {}
-        self._tables: dict[Key, Tensor] = {}
+        self._elements: dict[Key, Tensor] = {}  # small samples, copied: binned all at once
         self._scalars: dict[Key, Tensor] = {}
         self._masks: dict[str, tuple[list[Tensor], int]] = {}
 
@@ -80,9 +82,12 @@ class Readings:
         if x is None:
             return False
         self.numel[family][name] = x.numel()
-        self._moments[family, name] = moments(x)
+        row = self._moments[family, name] = moments(x)
+        if x.device.type == "cpu" and float(row[4]) > 0:
+            self.nonfinite.add(name)
         if bins:
-            self._tables[family, name] = bit_counts(sample(x))
+            elements = sample(x)
+            self._elements[family, name] = elements.clone() if elements.numel() == x.numel() else elements
         return True
 
     def scalar(self, statistic: str, name: str, value: Tensor) -> None:
@@ -99,7 +104,7 @@ class Readings:
         with measuring():
             groups = [
                 torch.stack(_together(list(self._moments.values()))) if self._moments else torch.empty(0),
-                fold(torch.stack(_together(list(self._tables.values())))) if self._tables else torch.empty(0),
+                fold(bit_counts(_together(list(self._elements.values())))) if self._elements else torch.empty(0),
                 torch.stack([x.float() for x in _together(list(self._scalars.values()))] or [torch.empty(0)]),
                 torch.cat([m.float() for m in _together(masks)] or [torch.empty(0)]),
             ]
@@ -108,7 +113,7 @@ class Readings:
         rows, bins, numbers, bits = np.split(flat, ends[:-1])
         part = Part(self.numel, scalars=dict(zip(self._scalars, numbers.tolist(), strict=True)))
         part.moments = dict(zip(self._moments, rows.reshape(-1, len(FIELDS)), strict=True))
-        part.bins = dict(zip(self._tables, bins.reshape(-1, BINS + 2), strict=True))
+        part.bins = dict(zip(self._elements, bins.reshape(-1, BINS + 2), strict=True))
         at = 0
         for site, (tensors, examples) in self._masks.items():
             pieces = []

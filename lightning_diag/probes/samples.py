@@ -137,10 +137,9 @@ def _derive(out: Sample, part: Part) -> None:
     for name in ("mean", "std", "min", "max", "rms"):
         if scale != 1.0 and f"activation_gradient/{name}" in values:
             values[f"activation_gradient/{name}"] /= scale
-    base = values.pop("update/ratio_base", None)
-    if base is not None and "update/rms" in values:
+    if "update/rms" in values and out.sites["update"] == out.sites["parameter"]:
         with np.errstate(all="ignore"):
-            ratio = values["update/rms"] / base
+            ratio = values["update/rms"] / values["parameter/rms"]
         values["update/ratio"] = np.where(np.isfinite(ratio), ratio, np.nan)
     if "gradient/rms" in values:
         numel = np.array(list(part.numel["gradient"].values()), dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -25,16 +25,23 @@ class SampledStep:
         eager: whether compiled code is made to run eagerly for this step.
         forward: whether activations and functions are observed at all (not where compiled code is left alone).
         on_error: called with the exception of a failing measurement.
+        silent: rectifiers that had silent units in the sample before.
     """
 
     def __init__(
-        self, module: nn.Module, *, eager: bool, forward: bool, on_error: Callable[[BaseException], None]
+        self,
+        module: nn.Module,
+        *,
+        eager: bool,
+        forward: bool,
+        on_error: Callable[[BaseException], None],
+        silent: Collection[str] = (),
     ) -> None:
         self.readings = Readings()
         self.batch: dict[str, dict[str, Any]] = {}
         self._module = module
         self._forward = forward
-        self._activations = ActivationProbe(module, self.readings, on_error)
+        self._activations = ActivationProbe(module, self.readings, on_error, silent)
         self._functions = FunctionProbe(module, self.readings, self._activations.function, on_error)
         self._parameters = ParameterProbe(module, self.readings, on_error)
         self._eager = EagerStep() if eager else None

@@ -79,6 +79,11 @@ class SilentUnits:
                 shares["dead_by_bias_fraction"] = float(now.without_bias[dead].mean())
         return shares, suspects
 
+    @property
+    def some_silent(self) -> set[str]:
+        """The sites with silent units in the last sample; of calls of shared modules also the module's own name."""
+        return {name for site, s in self._streaks.items() if s.silent.any() for name in (site, site.split("#")[0])}
+
     def forget(self) -> None:
         """Drop all streaks."""
         self._streaks.clear()

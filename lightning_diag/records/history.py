@@ -76,12 +76,16 @@ class History:
             family = name.split("/", 1)[0]
             if family not in self._sites:
                 raise ValueError(f"no sites stated for {name!r}; call set_sites({family!r}, ...) first")
-            rows[name] = _rounded(np.asarray(row, dtype=np.float64).ravel())
+            rows[name] = np.asarray(row, dtype=np.float64).ravel()
             versions[family] = len(self._sites[family]) - 1
             if len(rows[name]) != len(self._sites[family][-1]):
                 raise ValueError(
                     f"{name!r} has {len(rows[name])} values for {len(self._sites[family][-1])} sites of {family!r}"
                 )
+        if rows:
+            together = _rounded(np.concatenate(list(rows.values())))
+            ends = np.cumsum([len(r) for r in rows.values()])
+            rows = dict(zip(rows, np.split(together, ends[:-1]), strict=True))
         self._samples.append(Sample(int(step), int(epoch), stage, versions, rows))
         self._log.append(jsonlines.sample_line(self._samples[-1]))
         self._tables.clear()

@@ -7,6 +7,8 @@ rest is the near-zero bin of its sign.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,16 +18,21 @@ _PER_SIGN = 31
 _INFINITE = 255 << 2  # magnitudes from here on are Inf and NaN
 
 
-def bit_counts(values: Tensor) -> Tensor:
-    """Return how many elements of a vector have each pattern of sign, exponent and upper two mantissa bits.
+def bit_counts(values: Sequence[Tensor]) -> Tensor:
+    """Return how many elements of each vector have each pattern of sign, exponent and upper two mantissa bits.
 
-    Shape (2048,); index 1024 + m holds positive magnitude code m, index m the negative one with code m.
+    Shape (n, 2048); column 1024 + m holds positive magnitude code m, column m the negative one with code m.
     """
-    code = (values.float().view(torch.int32) >> 21).add_(1024)
-    if values.device.type == "cpu":
-        return torch.bincount(code, minlength=CODES)
-    empty = torch.zeros(CODES, device=values.device)  # bincount would wait for the device
-    return empty.scatter_add_(0, code.long(), torch.ones(len(code), device=values.device))
+    device = values[0].device
+    lengths = torch.tensor([len(v) for v in values])
+    offsets = torch.arange(1024, len(values) * CODES, CODES, dtype=torch.int32)
+    code = torch.cat([v.float() for v in values]).view(torch.int32) >> 21
+    code += torch.repeat_interleave(offsets, lengths).to(device)
+    size = len(values) * CODES
+    if device.type == "cpu":
+        return torch.bincount(code, minlength=size).view(-1, CODES)
+    empty = torch.zeros(size, device=device)  # bincount would wait for the device
+    return empty.scatter_add_(0, code.long(), torch.ones(len(code), device=device)).view(-1, CODES)
 
 
 def fold(tables: Tensor) -> Tensor:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from lightning_diag.statistics.views import flat
 
-SAMPLE = 16_384
+SAMPLE = 4096
 _PIECE = 64
 
 
 def sample(x: Tensor) -> Tensor:
-    """Return all elements of ``x`` up to 16,384, else that many: pieces of 64 at golden-ratio positions, shape (n,)."""
+    """Return all elements of ``x`` up to 4,096, else that many: pieces of 64 at golden-ratio positions, shape (n,)."""
     v = flat(x)
     if v.numel() <= SAMPLE:
         return v

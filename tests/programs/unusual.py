@@ -200,7 +200,7 @@ def negative(check: Check) -> Check:
 
 
 HEALTHY = (
-    healthy("autoencoder", build(Autoencoder, lambda: mlp(64, 32, 8, 32, 64), digits, epochs=15, rate=3e-3,
+    healthy("autoencoder", build(Autoencoder, lambda: mlp(64, 32, 8, 32, 64, act=nn.GELU), digits, epochs=15, rate=3e-3,
             names=("train_loss", "val_loss", "unused")), learns(0.6)),
     healthy("vae", build(VAE, vae_net, digits, epochs=10), learns(0.8)),
     healthy("contrastive", build(Contrastive, lambda: mlp(64, 64, 32), digits, epochs=6, val=False), learns(0.7)),
