@@ -53,6 +53,8 @@ def _run(argv: list[str]) -> int:
     if not argv:
         parser.print_help()
         return 2
+    if argv[0] == "demo":
+        return _demo(argv[1:])  # the demo has options of its own
     try:
         options = parser.parse_args(argv)
     except SystemExit as stop:  # --help, --version, or a usage error that was already told
@@ -63,7 +65,7 @@ def _run(argv: list[str]) -> int:
         return _check(chosen.run_dir, _split(chosen.select), _split(chosen.ignore), Severity(chosen.fail_on))
     if command == "explain":
         return _explain(chosen.code)
-    return _rules() if command == "rules" else _demo()
+    return _rules()
 
 
 def _parser() -> ArgumentParser:
@@ -185,9 +187,11 @@ def _print_rule(info: RuleInfo, console: Console) -> None:
     console.print(Text(f"\n{info.url}\n" if info.url else "", style="dim"))
 
 
-def _demo() -> int:
+def _demo(argv: Sequence[str]) -> int:
     try:
-        code = importlib.import_module("lightning_diag.demo").main()
+        code = importlib.import_module("lightning_diag.demo").main(argv)
+    except SystemExit as stop:  # --help or a usage error
+        return stop.code if isinstance(stop.code, int) else 2
     except ModuleNotFoundError as error:
         return _refuse(f"the demo needs {error.name}, which is not installed", "pip install 'lightning_diag[examples]'")
     return code if isinstance(code, int) else 0

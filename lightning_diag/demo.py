@@ -154,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(NO_SKLEARN, file=sys.stderr)
         return 2
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)  # a network this small is slower on more
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
         std = STARTS[args.start]

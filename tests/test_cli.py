@@ -189,15 +189,15 @@ def test_demo_runs_the_demo(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, result: int | None, code: int
 ) -> None:
     demo = types.ModuleType("lightning_diag.demo")
-    demo.main = lambda: result  # type: ignore[attr-defined]
+    demo.main = lambda argv: result if argv == ["--quick"] else None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lightning_diag.demo", demo)
-    assert run(capsys, "demo")[0] == code
+    assert run(capsys, "demo", "--quick")[0] == code
 
 
 def test_demo_without_what_it_needs_says_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing() -> None:
+    def missing(argv: list[str]) -> None:
         raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
 
     demo = types.ModuleType("lightning_diag.demo")

@@ -19,7 +19,9 @@ Selectors: TypeAlias = str | Iterable[str]
 Ignore: TypeAlias = Selectors | Mapping[str, Selectors]
 
 _WHY_ABSENT = {
-    "activation": "no module that has it was seen; the model may have none, or it calls functions instead of modules",
+    "activation/saturated_units_fraction": "no bounded activation (sigmoid, tanh, ...) was seen",
+    "activation/dead_fraction": "no rectifier (ReLU) was seen on enough examples; train longer or with larger batches",
+    "activation": "no module output that has it was seen",
     "activation_gradient": "gradients of module outputs were not recorded",
     "gradient": "no parameter gradient was seen before an optimizer step",
     "parameter": "no parameter was recorded",
@@ -99,7 +101,8 @@ def _ask(rule: type[Rule] | Rule, history: History) -> tuple[list[Finding], Outc
     try:
         missing = _missing(rule.needs, history)
         if missing:
-            raise Unmeasured(f"{missing} is not in the history: {_WHY_ABSENT.get(missing.split('/')[0], 'unknown')}")
+            why = _WHY_ABSENT.get(missing, _WHY_ABSENT.get(missing.split("/")[0], f"{missing} is not in the history"))
+            raise Unmeasured(why)
         found = list((rule() if isinstance(rule, type) else rule).check(history))
     except Unmeasured as reason:
         return [], Outcome("unmeasured", str(reason))

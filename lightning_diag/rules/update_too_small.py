@@ -18,6 +18,8 @@ _RATE = Prescription(
     "Raise the learning rate by a factor of 10 (or more, until the ratio is about 0.001).", {"lr": "x10"}
 )
 _ADAM = Prescription("Use AdamW, whose steps do not shrink with the gradient.", {"optimizer": "adamw", "lr": 1e-3})
+_NOTHING = 1e-12  # a gradient that float32 weights of usual size cannot feel at usual learning rates
+_FLOW = Prescription("Find what stops the gradient: see the findings on vanishing gradients, dead or saturated units.")
 _HANDED = Prescription(
     "Check that configure_optimizers hands self.parameters() of this very model to the optimizer, that lr is not 0, "
     "and that nothing is frozen by mistake."
@@ -77,7 +79,9 @@ class UpdateTooSmall:
         trained = bool(history.run.get("continues") or history.run.get("frozen") or already_good(history))
         if loss.kind == "falling" or is_improving(history) or (trained and level > 0):
             return
-        yield self._finding(names[int(np.argmin(recent))], len(names), level, steps)
+        pull = pick(history, "gradient/rms", names, steps)
+        starved = bool(np.nanmedian(pull) < _NOTHING) if np.isfinite(pull).any() else False
+        yield self._finding(names[int(np.argmin(recent))], len(names), level, steps, starved=starved)
 
     @staticmethod
     def _ratios(history: History) -> tuple[tuple[str, ...], Ints, Floats]:
@@ -93,12 +97,14 @@ class UpdateTooSmall:
             raise Unmeasured("no trained weight matrix was seen")
         return tuple(n for n, k in zip(names, known, strict=True) if k), steps, ratio[:, known]
 
-    def _finding(self, site: str, n: int, level: float, steps: Ints) -> Finding:
+    def _finding(self, site: str, n: int, level: float, steps: Ints, *, starved: bool) -> Finding:
         first, last = int(steps[0]), int(steps[-1])
         if level == 0:
-            text = f"No step changed any of the {n} weight matrices {between(first, last)}: the learning rate is 0, or "
-            text += "the optimizer holds other parameters than the model. Nothing is learned."
-            advice: tuple[Prescription, ...] = (_HANDED, _RATE)
+            text = f"Most of the {n} weight matrices did not change at all {between(first, last)}: "
+            text += "no gradient reaches them. " if starved else "the learning rate is 0, or the optimizer holds "
+            text += "" if starved else "other parameters than the model. "
+            text += "Nothing is learned there."
+            advice: tuple[Prescription, ...] = (_FLOW,) if starved else (_HANDED, _RATE)
         else:
             text = (
                 f"A step changed the median of {n} weight matrices by {level:.1g} of its size {between(first, last)}, "

@@ -1,4 +1,4 @@
-"""The report as Markdown with tables, as TensorBoard's text tab and code hosts show it."""
+"""The report as Markdown, as TensorBoard's text tab and code hosts show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lightning_diag.findings import Finding, Report
 from lightning_diag.sinks.wording import Group, grouped, looked_at, printable, unjudged, when
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|#])")
-_MOST_ROWS = 60
+_MOST_LINES = 60
 
 
 def escaped(text: object) -> str:
@@ -26,11 +26,11 @@ def markdown(report: Report) -> str:
     """Return the report as Markdown: verdict, findings under their causes, what to do, what was not judged."""
     groups = grouped(report.findings)
     parts = [f"## Training health: {escaped(report.verdict)}", escaped("; ".join(looked_at(report))) + "."]
-    rows = [row for group in groups for row in _rows(group)]
-    if rows:
-        parts.append(_table(("", "rule", "where", "when", "evidence"), rows[:_MOST_ROWS]))
-    if len(rows) > _MOST_ROWS:
-        parts.append(f"{len(rows) - _MOST_ROWS} more in health.json.")
+    lines = [line for group in groups for line in _lines(group)]
+    if lines:
+        parts.append("\n".join(lines[:_MOST_LINES]))
+    if len(lines) > _MOST_LINES:
+        parts.append(f"{len(lines) - _MOST_LINES} more in health.json.")
     cures = [(f"{g.head.code} {g.head.name}", advice) for g in groups for advice in g.advice()]
     if cures:
         parts += ["### What to do", "\n".join(f"- {escaped(advice)} ({escaped(rule)})" for rule, advice in cures)]
@@ -40,15 +40,17 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(group: Group) -> list[tuple[str, ...]]:
+def _lines(group: Group) -> list[str]:
+    """Return list items, for a table's cells are too narrow in TensorBoard: causes, and what they explain below."""
     below = [f for some in group.consequences.values() for f in some]
-    return [_row(f, f"**{f.severity}**") for f in group.findings] + [
-        _row(f, f"because of {escaped(group.head.code)}") for f in below
+    return [f"- **{f.severity}** {_line(f)}" for f in group.findings] + [
+        f"    - because of {escaped(group.head.code)}: {_line(f)}" for f in below
     ]
 
 
-def _row(f: Finding, first: str) -> tuple[str, ...]:
-    return first, escaped(f"{f.code} {f.name}"), escaped(f.site or "whole model"), when(f), escaped(f.message)
+def _line(f: Finding) -> str:
+    place = escaped(f.site or "whole model")
+    return f"**{escaped(f'{f.code} {f.name}')}**, {place}, {when(f)}: {escaped(f.message)}"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
