@@ -101,8 +101,8 @@ def _ask(rule: type[Rule] | Rule, history: History) -> tuple[list[Finding], Outc
     try:
         missing = _missing(rule.needs, history)
         if missing:
-            why = _WHY_ABSENT.get(missing, _WHY_ABSENT.get(missing.split("/")[0], f"{missing} is not in the history"))
-            raise Unmeasured(why)
+            why = _WHY_ABSENT.get(missing, _WHY_ABSENT.get(missing.split("/")[0], "not in the history"))
+            raise Unmeasured(f"{why} ({missing})")
         found = list((rule() if isinstance(rule, type) else rule).check(history))
     except Unmeasured as reason:
         return [], Outcome("unmeasured", str(reason))

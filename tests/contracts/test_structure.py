@@ -13,9 +13,7 @@ from tests.zoo.compare import differences, faults
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in CASES])
 def test_no_form_of_a_model_is_disturbed(case: Case, tmp_path: Path) -> None:
     diagnostics = Diagnostics(every_n_steps=1, verbose=False)
-    found = list(differences(case, tmp_path, diagnostics))
-    assert list(faults(diagnostics)) == []
-    assert found == []
+    assert [*differences(case, tmp_path, diagnostics), *faults(diagnostics)] == []
     history = diagnostics.history
     assert len(history) >= 3
     sites = [layer.site for layer in history.layers]

@@ -188,7 +188,7 @@ def test_the_report_is_a_text(tmp_path: Path) -> None:
     writer.close()
     (event,) = read(tmp_path).Tensors("lightning_diag/report/text_summary")
     assert event.step == 9
-    assert b"| **error** | A001 dead-units | net.5 |" in event.tensor_proto.string_val[0]
+    assert b"- **error** **A001 dead-units**, net.5" in event.tensor_proto.string_val[0]
 
 
 class _Recorder:

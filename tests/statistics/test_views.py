@@ -138,6 +138,7 @@ def test_unreadable_is_none(name: str) -> None:
     assert quietly(lambda: plain(UNREADABLE[name]())) is None
 
 
+@pytest.mark.full  # the same
 def test_inside_a_functorch_transform_nothing_is_read() -> None:
     seen = []
 

@@ -101,7 +101,7 @@ def differences(case: Case, root: Path, diagnostics: Any, **options: Any) -> Ite
 def faults(diagnostics: Any) -> Iterator[str]:
     """Yield why an observation did not go as it should: a crash, an early end."""
     for name, outcome in diagnostics.report.outcomes.items():
-        if outcome.status == "crashed":
+        if outcome.verdict == "crashed":
             yield f"{name} crashed: {outcome.reason}"
     status = diagnostics.history.run.get("status")
     if status != "finished":
