@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+import torch
 from torch import Size, Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from lightning_diag.records import Layer
 
@@ -44,8 +46,8 @@ def activation_kind(module: nn.Module) -> str:
 def observed_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield (name, module) of what is observed: leaves, and modules with parameters of their own.
 
-    Left out: dropout, identity, reshaping, losses, metrics, and what lies inside a ScriptModule (hooks do not fire
-    there). Names are free of the ``_orig_mod`` that torch.compile puts in.
+    Left out: dropout, identity, reshaping, losses, metrics, ScriptModules (they take no hooks) and parametrizations
+    (what they return are weights). Names are free of the ``_orig_mod`` that torch.compile puts in.
     """
     inside: tuple[str, ...] = ()
     for name, module in root.named_modules():
@@ -54,10 +56,12 @@ def observed_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if isinstance(module, (*_UNSEEN, nn.modules.loss._Loss)) or is_metric(module):
             inside += (name + ".",)
             continue
-        if hasattr(module, "_c") or isinstance(module, nn.MultiheadAttention):  # ScriptModule; calls no child
+        if isinstance(module, (torch.jit.ScriptModule, ParametrizationList)):  # takes no hooks; makes weights
+            inside += (name + ".",)
+        elif isinstance(module, nn.MultiheadAttention):  # calls no child
             inside += (name + ".",)
             yield clean(name), module
-        elif not any(True for _ in module.children()) or module._parameters:
+        elif module._parameters or all(name == "parametrizations" for name, _ in module.named_children()):
             yield clean(name), module
 
 
@@ -72,6 +76,21 @@ def has_fused_eval(module: nn.Module) -> bool:
     Leaving the fused path changes the last bits of what it computes.
     """
     return isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention))
+
+
+def may_fuse(module: nn.Module) -> bool:
+    """Return whether a module may take its fused path in this step: in eval mode, or frozen and put there later."""
+    frozen = not any(p.requires_grad for p in module.parameters())
+    return has_fused_eval(module) and (frozen or not module.training)
+
+
+def fusing(root: nn.Module) -> Iterator[nn.Module]:
+    """Yield the outermost modules that may take a fused path in this step."""
+    inside: set[int] = set()
+    for module in root.modules():
+        if id(module) not in inside and may_fuse(module):
+            inside.update(id(m) for m in module.modules())
+            yield module
 
 
 def clean(name: str) -> str:

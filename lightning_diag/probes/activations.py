@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_diag.graph import activation_kind, clean, has_fused_eval, observed_modules, unit_axis, with_roles
+from lightning_diag.graph import activation_kind, clean, may_fuse, observed_modules, unit_axis, with_roles
+from lightning_diag.probes.hooks import Hook
 from lightning_diag.probes.readings import Readings, measuring
 from lightning_diag.records import Layer
 from lightning_diag.statistics.sampling import sample
@@ -47,7 +48,7 @@ class ActivationProbe:
         self.paused = False
         self.seconds = 0.0
         self._root = root
-        self._names = {id(p): clean(n) for n, p in root.named_parameters(remove_duplicate=False)}
+        self._names = {id(p): clean(n) for n, p in root.named_parameters()}
         self._handles: list[RemovableHandle] = []
         self._tensor_handles: list[RemovableHandle] = []
         self._calls: dict[str, int] = {}
@@ -56,15 +57,15 @@ class ActivationProbe:
         self._above: dict[str, Tensor] = {}  # rectifier -> whether a unit would fire without the bias before it
 
     def __enter__(self) -> ActivationProbe:
-        fused = {id(m) for f in self._root.modules() if has_fused_eval(f) and not f.training for m in f.modules()}
+        fused = {id(m) for f in self._root.modules() if may_fuse(f) for m in f.modules()}
         for name, module in observed_modules(self._root):
             if id(module) in fused:
                 continue
             if activation_kind(module) in RECTIFIERS:
-                self._handles.append(
-                    module.register_forward_pre_hook(partial(self._guarded, self._before_forward, name))
-                )
-            self._handles.append(module.register_forward_hook(partial(self._guarded, self._after_forward, name)))
+                before = Hook(partial(self._guarded, self._before_forward, name))
+                self._handles.append(module.register_forward_pre_hook(before))
+            after = Hook(partial(self._guarded, self._after_forward, name))
+            self._handles.append(module.register_forward_hook(after))
         return self
 
     @property
@@ -148,12 +149,12 @@ class ActivationProbe:
         units = 0 if values is None or not values.dim() else values.shape[axis]
         name = type(module).__name__ if module is not None else kind
         self.layers.append(Layer(site, name, "hidden", kind, maker[0] if maker else "", units, own))
-        if self.readings.tensor("activation", site, out) and values is not None:
+        if self.readings.tensor("activation", site, out) and values is not None and not out.is_complex():
             self._units(site, module, values, kind, axis)
         self._makers[id(out)] = (weakref.ref(out), site, module)
         if own and values is not None and module is not None:
             self._before = (module, values.shape)
-        if out.requires_grad:
+        if values is not None and out.requires_grad and not out.is_leaf:
             self.readings.site("activation_gradient", site)
             self._tensor_handles.append(out.register_hook(partial(self._gradient, site)))  # type: ignore[no-untyped-call]
 

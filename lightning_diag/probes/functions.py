@@ -9,10 +9,12 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from lightning_diag.graph import activation_kind, clean, has_fused_eval, is_metric
+from lightning_diag.graph import activation_kind, clean, fusing, is_metric
+from lightning_diag.probes.hooks import Hook
 from lightning_diag.probes.readings import Readings, measuring
 from lightning_diag.statistics.views import plain
 
@@ -69,6 +71,17 @@ def _functions() -> tuple[dict[Any, str], dict[Any, str]]:
 
 
 _ACTIVATIONS, _LOSS_CALLS = _functions()
+
+
+def _owner(module: nn.Module) -> str:
+    """Return whose affair the calls inside a module are: "" if they are the user's."""
+    if isinstance(module, nn.modules.loss._Loss):
+        return "loss"
+    if isinstance(module, ParametrizationList):
+        return "weights"
+    return "activation" if activation_kind(module) else "metric" if is_metric(module) else ""
+
+
 MOST_CALLS = 8  # functional calls of one kind in one scope, and loss calls, that are observed in a step
 
 
@@ -99,33 +112,57 @@ class FunctionProbe(TorchFunctionMode):
         self._root = root
         self._open = False
         self._active = False
+        self._below = 0  # modes under this one
         self._scopes: list[tuple[str, str]] = []  # running modules: name, and whose affair their calls are
         self._calls: dict[str, int] = {}
         self._handles: list[RemovableHandle] = []
 
     def open(self) -> None:
-        """Enter the mode and follow which module runs; not where a fused path in eval mode would be left by it."""
-        if any(has_fused_eval(m) and not m.training for m in self._root.modules()):
+        """Enter the mode and follow which module runs.
+
+        Where a module may take its fused path, which a mode would switch off, the mode is left while it runs; where
+        that cannot be done without a hook that switches it off too, the mode is not entered at all.
+        """
+        fused = list(fusing(self._root))
+        if any(isinstance(module, nn.TransformerEncoderLayer) for module in fused):
             return
+        inside = {id(m) for f in fused for m in f.modules()}
         for name, module in self._root.named_modules():
-            if name and not hasattr(module, "_c"):
+            if name and id(module) not in inside and not isinstance(module, torch.jit.ScriptModule):
                 self._follow(clean(name), module)
-        self.__enter__()  # type: ignore[no-untyped-call]
-        self._open = self._active = True
+        for module in fused:
+            self._attach(module, lambda *_: self._leave_mode(), lambda *_: self._enter_mode())
+        self._active = True
+        self._enter_mode()
+
+    def _enter_mode(self) -> None:
+        if self._active and not self._open:
+            self._below = torch._C._len_torch_function_stack()
+            self.__enter__()  # type: ignore[no-untyped-call]
+            self._open = True
+
+    def _leave_mode(self) -> None:
+        """Leave the mode if it is on top, or if another one's exit took it off in place of itself."""
+        if not self._open:
+            return
+        stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+        taken_off = len(stack) == self._below and not any(mode is self for mode in stack)
+        if taken_off or (stack and stack[-1] is self):
+            self.__exit__(None, None, None)
+            self._open = False
+
+    def _attach(self, module: nn.Module, before: Callable[..., None], after: Callable[..., None]) -> None:
+        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=True))
+        self._handles.append(module.register_forward_hook(Hook(after), always_call=True))
 
     def _follow(self, name: str, module: nn.Module) -> None:
-        owner = "activation" if activation_kind(module) else "metric" if is_metric(module) else ""
-        owner = "loss" if isinstance(module, nn.modules.loss._Loss) else owner
-
-        def enter(*_: object) -> None:
-            self._scopes.append((name, owner))
+        scope = (name, _owner(module))
 
         def leave(*_: object) -> None:
             if self._scopes:
                 self._scopes.pop()
 
-        self._handles.append(module.register_forward_pre_hook(enter, prepend=True))
-        self._handles.append(module.register_forward_hook(leave, always_call=True))
+        self._attach(module, lambda *_: self._scopes.append(scope), leave)
 
     def close(self) -> None:
         """Leave the mode; where another one was pushed on top and is still there, stay inert until it is gone."""
@@ -133,10 +170,7 @@ class FunctionProbe(TorchFunctionMode):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        top = torch.overrides._get_current_function_mode()  # type: ignore[no-untyped-call]
-        if self._open and top is self:
-            self.__exit__(None, None, None)
-            self._open = False
+        self._leave_mode()
 
     @property
     def lingering(self) -> bool:
@@ -161,7 +195,7 @@ class FunctionProbe(TorchFunctionMode):
     def _look(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         owners = {owner for _, owner in self._scopes}
         scope = self._scopes[-1][0] if self._scopes else ""
-        if "metric" in owners:
+        if owners & {"metric", "weights"}:
             return
         if func in _LOSS_CALLS:
             self._loss(_LOSS_CALLS[func], scope, args, kwargs)

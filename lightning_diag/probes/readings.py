@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from lightning_diag.statistics.histogram import BINS, bit_counts, fold
 from lightning_diag.statistics.moments import FIELDS, moments
@@ -26,6 +27,8 @@ def measuring() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch._C.DisableTorchFunction())
         stack.enter_context(torch.no_grad())
+        if torch._C._len_torch_dispatch_stack():  # e.g. of selective checkpointing, which counts operations
+            stack.enter_context(_disable_current_modes())
         for kind in ("cpu", "cuda", "xpu"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from lightning_diag.probes.readings import Part, Row, Silence
+from lightning_diag.probes.readings import Key, Part, Row, Silence
 from lightning_diag.statistics.histogram import BINS
 from lightning_diag.statistics.moments import FIELDS, merge as merge_moments
 
 _REPLICATED = ("gradient", "parameter", "update")  # the same on all ranks, unless sharded
-_LARGEST = ("activation/input_nonfinite", "total/eval_modules")  # merged by maximum, other scalars by mean
+_TOGETHER: dict[str, Callable[[Sequence[float]], Any]] = {  # how scalars merge; all others by their mean
+    "activation/input_nonfinite": max,
+    "total/eval_modules": max,
+    "prediction/row_sum_min": min,
+    "prediction/row_sum_max": max,
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,37 @@ class Sample:
     histograms: dict[str, dict[str, BinCounts]] = field(default_factory=dict)
 
 
+def shared(part: Part, sharded: Collection[str] = ()) -> Part:
+    """Return what of a part the other ranks need: not what they have themselves (parameters, unless sharded)."""
+
+    def needed(family: str, site: str) -> bool:
+        return family not in _REPLICATED or site in sharded
+
+    def kept(rows: dict[Key, Any]) -> dict[Key, Any]:
+        return {key: row for key, row in rows.items() if needed(key[0].split("/")[0], key[1])}
+
+    numel = {f: {s: n for s, n in sites.items() if needed(f, s)} for f, sites in part.numel.items()}
+    return Part(numel, kept(part.moments), kept(part.bins), kept(part.scalars), part.silence)
+
+
+def completed(union: Part, own: Part, sharded: Mapping[str, int]) -> Part:
+    """Return the union of all ranks' shared parts with the parameters that this rank has itself.
+
+    Args:
+        union: what was merged.
+        own: this rank's part.
+        sharded: parameters split over the ranks -> their number of elements in all (copies are counted once).
+    """
+    out = Part(scalars=own.scalars | union.scalars, silence=union.silence)
+    for family in dict.fromkeys((*own.numel, *union.numel)):
+        ours, all_ranks = own.numel.get(family, {}), union.numel.get(family, {})
+        numel = out.numel[family] = ours | all_ranks
+        if family in _REPLICATED:
+            numel.update({site: sharded[site] for site in numel if site in sharded})
+    out.moments, out.bins = own.moments | union.moments, own.bins | union.bins
+    return out
+
+
 def merged(parts: Sequence[Part], *, sharded: bool = False) -> Part:
     """Return what one process would have read of the union of all parts' data.
 
@@ -48,42 +85,50 @@ def merged(parts: Sequence[Part], *, sharded: bool = False) -> Part:
     out = Part()
     for part in parts:
         for family, sites in part.numel.items():
+            known = out.numel.setdefault(family, {})
+            one = family in _REPLICATED and not sharded
             for site, numel in sites.items():
-                known = out.numel.setdefault(family, {})
-                one = family in _REPLICATED and not sharded
                 known[site] = max(known.get(site, 0), numel) if one else known.get(site, 0) + numel
-    for key in dict.fromkeys(k for p in parts for k in p.moments):
-        having = [p for p in parts if key in p.moments]
-        if key[0] in _REPLICATED and not sharded:
-            having = having[:1]
-        rows = np.stack([p.moments[key] for p in having])[:, None]
-        counts = np.array([[float(p.numel[key[0]][key[1]])] for p in having])
-        out.moments[key] = rows[0, 0] if len(having) == 1 else merge_moments(rows, counts)[0]
-        if key in having[0].bins:
-            out.bins[key] = _added([p.bins[key] for p in having if key in p.bins])
+    _merge_rows(out, parts if sharded else [parts[0], *map(shared, parts[1:])])
     for statistic, site in dict.fromkeys(k for p in parts for k in p.scalars):
         numbers = [p.scalars[statistic, site] for p in parts if (statistic, site) in p.scalars]
-        out.scalars[statistic, site] = float(max(numbers) if statistic in _LARGEST else np.mean(numbers))
+        out.scalars[statistic, site] = float(_TOGETHER.get(statistic, np.mean)(numbers))
     for site in dict.fromkeys(s for p in parts for s in p.silence):
         out.silence[site] = _silent_together([p.silence[site] for p in parts if site in p.silence])
     return out
 
 
-def _added(rows: Sequence[Row]) -> Row:
-    """Add histograms: those with a lower top move to the highest, what falls below goes near zero."""
-    top = max(int(r[1]) for r in rows)
-    out = np.zeros(BINS + 2)
-    out[1] = top
-    total = sum(float(r[2:].sum()) for r in rows)
-    half = BINS // 2
-    for r in rows:
-        shift = min(top - int(r[1]), half - 1)
-        negative, positive = r[2 : 2 + half], r[2 + half :]
-        for target, values in ((out[2 : 2 + half][::-1], negative[::-1]), (out[2 + half :], positive)):
-            target[0] += values[: shift + 1].sum()  # index 0 is the near-zero bin of either sign
-            target[1 : half - shift] += values[shift + 1 :]
-        out[0] += r[0] * float(r[2:].sum())
-    out[0] /= max(total, 1.0)
+def _merge_rows(out: Part, parts: Sequence[Part]) -> None:
+    """Merge the moments and bins, all sites at once."""
+    moments = dict.fromkeys(k for p in parts for k in p.moments)
+    none = np.full(len(FIELDS), np.nan)
+    rows = np.array([[p.moments.get(k, none) for k in moments] for p in parts]).reshape(len(parts), -1, len(FIELDS))
+    counts = [[p.numel[k[0]][k[1]] if k in p.moments else 0 for k in moments] for p in parts]
+    out.moments = dict(zip(moments, merge_moments(rows, np.array(counts, dtype=np.float64)), strict=True))
+    bins = dict.fromkeys(k for p in parts for k in p.bins)
+    lowest = np.zeros(BINS + 2)
+    lowest[1] = -np.inf
+    tables = np.array([[p.bins.get(k, lowest) for k in bins] for p in parts]).reshape(len(parts), -1, BINS + 2)
+    out.bins = dict(zip(bins, _added(tables), strict=True))
+
+
+def _added(tables: Row) -> Row:
+    """Add histograms, (parts, sites, 66) -> (sites, 66): all move to the highest top, what falls below goes near zero.
+
+    The share of zeros is weighted by the number of elements counted.
+    """
+    sites, half = tables.shape[1], BINS // 2
+    top = tables[..., 1].max(0)
+    shift = np.minimum(top - tables[..., 1], half - 1).astype(np.int64)  # (parts, sites)
+    total = tables[..., 2:].sum(-1)
+    out = np.zeros((sites, BINS + 2))
+    target = np.maximum(np.arange(half) - shift[..., None], 0) + np.arange(sites)[:, None] * half
+    for columns in (slice(1 + half, 1, -1), slice(2 + half, None)):  # negative from near zero outward, positive
+        added = np.bincount(target.ravel(), tables[..., columns].ravel(), minlength=sites * half)
+        out[:, columns] = added.reshape(sites, half)
+    with np.errstate(invalid="ignore"):
+        share = np.where(total > 0, tables[..., 0] * total, 0.0).sum(0) / np.maximum(total.sum(0), 1.0)
+    out[:, 0], out[:, 1] = share, top
     return out
 
 

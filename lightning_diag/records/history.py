@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lightning_diag.records import jsonlines
 from lightning_diag.records.parts import Floats, Ints, Layer, Points, Sample, Series, Stage, Table
 
+_HEAD = 32  # first samples and points that are never thinned
 _DIGITS = 6  # significant digits kept, in memory as on disk, so that both are judged alike
 
 
@@ -20,7 +21,7 @@ class History:
 
     Args:
         run: JSON-able facts about the run (versions, batch size, optimizers, steps planned and taken, ...).
-        max_samples: samples kept; beyond it every second older one is dropped (the first 32 stay).
+        max_samples: samples kept; beyond it they are thinned to an even spacing (the first 32 and the latest stay).
         max_points: points kept in each series, thinned likewise.
 
     Example:
@@ -45,6 +46,7 @@ class History:
         self._points: dict[tuple[Stage, str], Points] = {}
         self._sites: dict[str, list[tuple[str, ...]]] = {}
         self._log: list[dict[str, Any]] = []  # lines not yet taken by a writer
+        self._written: dict[str, Any] = {}  # facts about the run that a writer has
         self._tables: dict[tuple[str, Stage], Table] = {}
 
     # -- filling -----------------------------------------------------------------------------------------
@@ -90,7 +92,8 @@ class History:
         self._log.append(jsonlines.sample_line(self._samples[-1]))
         self._tables.clear()
         if len(self._samples) > self.max_samples:
-            self._samples = [self._samples[i] for i in _thinned(np.arange(len(self._samples)))]
+            kept = _thinned(np.array([s.step for s in self._samples]))
+            self._samples = [self._samples[i] for i in kept]
             self.generation += 1
 
     def add_points(self, name: str, steps: Sequence[int], values: npt.ArrayLike, *, stage: Stage = "train") -> None:
@@ -104,15 +107,12 @@ class History:
         points.extend(np.asarray(steps, dtype=np.int64), rounded)
         self._log.append(jsonlines.points_line(stage, name, np.asarray(steps), rounded))
         if points.n > self.max_points:
-            points.keep(_thinned(np.arange(points.n)))
+            points.keep(_thinned(points.steps))
             self.generation += 1
 
     def update_run(self, **facts: Any) -> None:
         """Add or change facts about the run."""
-        changed = {k: v for k, v in facts.items() if k not in self.run or self.run[k] != v}
-        if changed:
-            self.run.update(changed)
-            self._log.append({"run": changed})
+        self.run.update(facts)
 
     def truncate(self, step: int) -> None:
         """Forget all that was seen at ``step`` or later (a resumed run takes those steps again)."""
@@ -212,6 +212,10 @@ class History:
 
     def new_lines(self) -> list[str]:
         """Return, and forget, the lines added since the last call."""
+        changed = {k: v for k, v in self.run.items() if k not in self._written or self._written[k] != v}
+        if changed:
+            self._written |= changed
+            self._log.append({"run": changed})
         lines, self._log = [jsonlines.dump(x) for x in self._log], []
         return lines
 
@@ -270,7 +274,11 @@ def _rounded(x: Floats) -> Floats:
     return np.where(np.isfinite(y), y, x)
 
 
-def _thinned(items: Ints, head: int = 32) -> Ints:
-    """Drop every second item of the older half, but for the first ``head``."""
-    middle = max(head, len(items) // 2)
-    return np.concatenate([items[:head], items[head:middle:2], items[middle:]])
+def _thinned(steps: Ints) -> Ints:
+    """Return the indices of about two thirds: the first and the latest ones whole, the rest evenly over the steps."""
+    n = len(steps)
+    head, tail = min(_HEAD, n // 8), n // 4
+    middle = np.arange(head, n - tail)
+    grid = np.linspace(steps[head], steps[n - tail - 1], max(2, n // 3))
+    nearest = middle[np.unique(np.clip(np.searchsorted(steps[middle], grid), 0, len(middle) - 1))]
+    return np.concatenate([np.arange(head), nearest, np.arange(n - tail, n)])

@@ -39,24 +39,34 @@ def main_tensor(value: Any) -> Tensor | None:
     return next((t for t in tensors(value) if t.is_floating_point() or t.is_complex()), None)
 
 
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
+
+def _computes_its_own_way(x: Tensor) -> bool:
+    own: Any = getattr(type(x), "__torch_dispatch__", None)
+    return own is not None and own is not torch._C._disabled_torch_dispatch_impl
+
+
 def plain(x: Tensor) -> Tensor | None:
     """Return a detached, dense, strided, real tensor holding the numbers of ``x``; None if they cannot be read.
 
     Complex tensors become their real view (trailing axis 2), sharded tensors the local shard, sparse and nested
     tensors their stored values, float8 and the like float32. Unmeasurable: quantized, meta, wrapped by a functorch
-    transform, empty.
+    transform, opaque layouts, subclasses that compute in a way of their own, empty.
     """
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):
+    if torch._C._functorch.is_functorch_wrapped_tensor(x) or x.device.type == "meta":
         return None
     if hasattr(x, "to_local"):
         x = x.to_local()
+    if hasattr(x, "trigger_wait"):  # still on its way from another rank
+        x = x.trigger_wait()
     x = x.detach()
-    if x.is_quantized or x.device.type == "meta":
-        return None
     if x.layout == torch.sparse_coo:
         x = x.coalesce().values()
-    elif x.layout != torch.strided or x.is_nested:
+    elif x.layout in _COMPRESSED or x.is_nested:
         x = x.values()
+    if x.is_quantized or x.layout != torch.strided or _computes_its_own_way(x):
+        return None
     if x.is_complex():
         x = torch.view_as_real(x.resolve_conj())
     if not x.is_floating_point() or x.dtype.itemsize < 2:

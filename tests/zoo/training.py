@@ -156,7 +156,8 @@ class OwnHooks(Task):
         net[1].register_forward_hook(self.look)
 
     def look(self, module: nn.Module, args: Any, out: Tensor) -> None:
-        out.register_hook(lambda g: g.clamp(-0.1, 0.1))
+        if out.requires_grad:
+            out.register_hook(lambda g: g.clamp(-0.1, 0.1))
 
 
 class Replaced(Task):
@@ -176,10 +177,9 @@ class Copies(Task):
         import copy
 
         clone = copy.deepcopy(self.net)
-        for name, module in clone.named_modules():
-            assert not module._forward_hooks or clone(batch[0]).sum() < 1e9, name
+        target = clone(batch[0]).detach() * 0.9
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in clone.modules())
-        return super().compute(batch) + F.mse_loss(self(batch[0]), clone(batch[0]).detach() * 0.9)
+        return super().compute(batch) + F.mse_loss(self(batch[0]), target)
 
 
 class Encoder(nn.Module):

@@ -1,0 +1,289 @@
+"""What the callback promises on its surface: settings, the report at any time, how a run may end, what is printed."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from lightning_diag import Diagnostics, Report, UnhealthyTraining, check
+from lightning_diag.records import History
+
+from .fits import Blobs, Net, fit, trainer
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Lightning warns of few workers, of many log steps and the like."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", module="torchmetrics.*")
+        yield
+
+
+class Watch(L.Callback):
+    """Calls something after every batch."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        self.act(trainer)
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"every_n_steps": 0}, ValueError, "every_n_steps must be 1 or more, got 0"),
+        ({"every_n_steps": -3}, ValueError, "got -3"),
+        ({"every_n_steps": 1.5}, TypeError, "every_n_steps must be an integer, got 1.5"),
+        ({"every_n_steps": True}, TypeError, "got True"),
+        ({"select": ["A00x"]}, ValueError, "no rule 'A00x'; did you mean 'A00"),
+        ({"ignore": ["dead-unit"]}, ValueError, "did you mean 'dead-units'"),
+        ({"ignore": {"net.*": ["nothing-like-it"]}}, ValueError, "no rule 'nothing-like-it'"),
+        ({"stop_on": "fatal"}, ValueError, "severity 'fatal' is none of info, warning, error"),
+        ({"fail_on": "bad"}, ValueError, "severity 'bad' is none of"),
+        ({"compiled": "no"}, ValueError, "compiled must be 'eager' or 'skip', got 'no'"),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Diagnostics(**settings)
+
+
+def test_only_the_interval_may_be_given_by_place() -> None:
+    assert Diagnostics(7).every_n_steps == 7
+    with pytest.raises(TypeError):
+        Diagnostics(7, ["A001"])  # type: ignore[misc]
+
+
+def test_two_of_them_in_one_trainer_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two Diagnostics in one Trainer"):
+        fit(tmp_path, Diagnostics(verbose=False), Diagnostics(every_n_steps=3, verbose=False))
+
+
+def test_before_any_fit_nothing_was_judged() -> None:
+    diagnostics = Diagnostics()
+    assert isinstance(diagnostics.report, Report)
+    assert not diagnostics.report.ok
+    assert diagnostics.report.exit_code() == 2
+    assert diagnostics.report.primary is None
+    assert not diagnostics.history
+
+
+# -- the report ------------------------------------------------------------------------------------------
+
+
+def test_the_report_is_there_during_fit_and_after(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(verbose=False)
+    seen: list[Report] = []
+    fit(tmp_path, diagnostics, Watch(lambda _: seen.append(diagnostics.report)))
+    assert len(seen) == 20
+    assert [r.run["samples"] for r in seen] == list(range(1, 21)), "up to date with the last sample"
+    assert seen[5].run["status"] == "running"
+    assert diagnostics.report.run["status"] == "finished"
+    assert diagnostics.report.ok, str(diagnostics.report)
+
+
+def test_a_sick_run_has_its_cause_first(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(verbose=False)
+    fit(tmp_path, diagnostics, module=Net(dead=True))
+    report = diagnostics.report
+    assert not report.ok
+    assert report.primary is not None
+    assert (report.primary.code, report.primary.name, report.primary.site) == ("A001", "dead-units", "net.3")
+    assert report.primary.severity == "error"
+    assert report.primary.message
+    assert report.primary.prescriptions
+    assert report.outcomes["dead-units"] == "found"
+
+
+def test_a_stored_history_is_judged_alike(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(verbose=False)
+    fit(tmp_path, diagnostics, module=Net(dead=True))
+    stored = History.load(diagnostics.history.run["log_dir"])
+    again = check(stored)
+    assert again.findings == diagnostics.report.findings
+    assert again.outcomes == diagnostics.report.outcomes
+    assert check(stored, select=["G"]).outcomes.keys() == {
+        "vanishing-gradients", "exploding-gradients", "non-finite-gradient",
+    }  # fmt: skip
+    assert "dead-units" not in check(stored, ignore=["A001"]).outcomes
+
+
+def test_rules_may_be_selected_and_ignored(tmp_path: Path) -> None:
+    fit(tmp_path, only := Diagnostics(select=["A", "loss-not-decreasing"], verbose=False), module=Net(dead=True))
+    assert all(i.code[0] == "A" or i.code == "L002" for i in only.report.rules.values())
+    assert only.report.primary is not None
+    fit(tmp_path, without := Diagnostics(ignore=["A001"], verbose=False), module=Net(dead=True))
+    assert "dead-units" not in without.report.outcomes
+
+
+@pytest.mark.parametrize(("glob", "ignored"), [("net.3", True), ("net.*", True), ("other.*", False)])
+def test_rules_may_be_ignored_at_sites(glob: str, ignored: bool, tmp_path: Path) -> None:
+    diagnostics = Diagnostics(ignore={glob: ["A001"]}, verbose=False)
+    fit(tmp_path, diagnostics, module=Net(dead=True))
+    assert any(f.code == "A001" for f in diagnostics.report.findings) != ignored
+    assert diagnostics.report.outcomes["dead-units"] == ("clean" if ignored else "found")
+
+
+# -- how a run may end -----------------------------------------------------------------------------------
+
+
+def test_stop_on_ends_training_at_the_first_such_finding(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(stop_on="error", verbose=False)
+    module = fit(tmp_path, diagnostics, module=Net(dead=True), max_epochs=30)
+    assert 0 < module.trainer.global_step < 60
+    assert diagnostics.report.primary is not None
+    assert diagnostics.report.run["status"] == "finished"
+
+
+def test_stop_on_a_loss_that_is_not_finite_acts_on_the_next_sample(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(stop_on="error", verbose=False)
+    module = fit(tmp_path, diagnostics, module=Net(lr=1e30), max_epochs=30)
+    assert module.trainer.global_step <= 12
+    assert diagnostics.report.primary is not None
+
+
+def test_stop_on_leaves_a_healthy_run_alone(tmp_path: Path) -> None:
+    module = fit(tmp_path, Diagnostics(stop_on="error", verbose=False), max_epochs=3)
+    assert module.trainer.global_step == 30
+
+
+def test_fail_on_raises_at_the_end_with_the_report(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(fail_on="error", verbose=False)
+    with pytest.raises(UnhealthyTraining, match="A001 dead-units") as caught:
+        fit(tmp_path, diagnostics, module=Net(dead=True))
+    assert caught.value.report is diagnostics.report
+    assert caught.value.report.run["status"] == "finished"
+    assert len(diagnostics.history.series("loss")) == 20, "the whole run was trained"
+
+
+def test_fail_on_lets_a_healthy_run_pass(tmp_path: Path) -> None:
+    fit(tmp_path, diagnostics := Diagnostics(fail_on="error", verbose=False))
+    assert diagnostics.report.ok
+
+
+def test_fail_on_an_exception_leaves_the_exception(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="bang"):
+        fit(tmp_path, Diagnostics(fail_on="error", verbose=False), module=Net(dead=True, fail_at=15))
+
+
+def test_after_an_exception_the_report_says_what_was_seen(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(verbose=False)
+    with pytest.raises(RuntimeError, match="bang"):
+        fit(tmp_path, diagnostics, module=Net(dead=True, fail_at=15))
+    report = diagnostics.report
+    assert report.run["status"] == "failed: RuntimeError: bang"
+    assert report.run["steps"] == 15
+    assert report.primary is not None
+    assert Report.load(Path(report.run["log_dir"]) / "health.json").findings == report.findings
+
+
+def test_after_ctrl_c(tmp_path: Path) -> None:
+    def interrupt(trainer: L.Trainer) -> None:
+        if trainer.global_step == 12:
+            raise KeyboardInterrupt
+
+    diagnostics = Diagnostics(verbose=False)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(tmp_path, diagnostics, Watch(interrupt))
+    assert diagnostics.report.run["status"] == "interrupted"
+    assert len(History.load(diagnostics.report.run["log_dir"])) >= 12
+
+
+def test_our_own_failure_never_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("lightning_diag.probes.readings.moments", broken)
+    diagnostics = Diagnostics(verbose=False)
+    with pytest.warns(UserWarning, match="lightning_diag failed and stands aside"):
+        module = fit(tmp_path, diagnostics)
+    assert module.trainer.global_step == 20
+    assert diagnostics.report.outcomes["diagnostics"] == "crashed"
+    assert "ZeroDivisionError: ours" in diagnostics.report.outcomes["diagnostics"].reason
+    assert diagnostics.report.exit_code() == 2
+
+
+# -- what is printed, and how it is configured -----------------------------------------------------------
+
+
+def test_one_table_at_the_end_and_each_error_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path, Diagnostics(), module=Net(dead=True))
+    text = capsys.readouterr().out
+    assert text.count("Training health") == 1
+    live = [line for line in text.split("Training health")[0].splitlines() if "A001" in line]
+    assert len([line for line in live if "net.3" in line]) == 1
+    assert "\x1b[" not in text, "plain where it is not a terminal"
+
+
+def test_nothing_is_printed_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path, Diagnostics(verbose=False), module=Net(dead=True))
+    assert "A001" not in capsys.readouterr().out
+
+
+CONFIG = """
+trainer:
+  accelerator: cpu
+  logger: false
+  enable_checkpointing: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  max_epochs: 1
+  callbacks:
+    - class_path: lightning_diag.Diagnostics
+      init_args:
+        every_n_steps: 7
+        select: [A001, G]
+        ignore: {"backbone.*": [A001]}
+        histograms: false
+        stop_on: error
+        verbose: false
+"""
+
+
+def test_configured_by_yaml(tmp_path: Path) -> None:
+    from lightning.pytorch.cli import LightningCLI
+
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG + f"  default_root_dir: {tmp_path}\n", encoding="utf-8")
+    cli = LightningCLI(
+        Net, Blobs, args=["fit", "--config", str(path)], save_config_callback=None, seed_everything_default=0
+    )
+    (diagnostics,) = (c for c in cli.trainer.callbacks if isinstance(c, Diagnostics))  # type: ignore[attr-defined]
+    assert (diagnostics.every_n_steps, diagnostics.histograms, diagnostics.stop_on) == (7, False, "error")
+    assert diagnostics.ignore == {"backbone.*": ["A001"]}
+    assert "dead-units" in diagnostics.report.outcomes
+    assert "overfitting" not in diagnostics.report.outcomes
+
+
+def test_it_can_be_pickled_in_the_middle_of_a_fit(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(verbose=False)
+    copies: list[Diagnostics] = []
+    fit(tmp_path, diagnostics, Watch(lambda _: copies.append(pickle.loads(pickle.dumps(diagnostics)))), max_epochs=1)
+    assert copies[4].report.run["samples"] == 5
+    assert len(copies[4].history) == 5
+
+
+def test_with_another_trainer_the_same_object_starts_anew(tmp_path: Path) -> None:
+    diagnostics = Diagnostics(verbose=False)
+    fit(tmp_path, diagnostics, module=Net(dead=True))
+    first = diagnostics.report.run["run_id"]
+    module = Net()
+    trainer(tmp_path, [diagnostics], max_epochs=1).fit(module, datamodule=Blobs())
+    assert diagnostics.report.run["run_id"] != first
+    assert diagnostics.history.steps.tolist() == list(range(10))
+    assert all(f.code != "A001" for f in diagnostics.report.findings)
