@@ -21,7 +21,7 @@ unexport VIRTUAL_ENV PYTHONPATH
 
 help:
 	@echo 'make demo         a sick network and its healthy twin on real data, diagnosed (about a minute)'
-	@echo 'make test         the quick tests: lint, types, floors, examples, tests and doctests (ARGS= goes to pytest)'
+	@echo 'make test         the quick tests: lint, types, floors, tests, doctests, every example (ARGS= goes to pytest)'
 	@echo 'make test-full    the same with the tests marked "full", which make test lists as skipped'
 	@echo 'make lint         ruff, mypy and import-linter'
 	@echo 'make examples     run every example with --quick'
@@ -55,11 +55,11 @@ examples: $(STAMP)
 pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-# pytest comes last, so that its closing line is the last one printed.
-test: lint examples
+# pytest (which runs every example too) comes last, so that its closing line is the last one printed.
+test: lint
 	@$(MAKE) --no-print-directory pytest
 
-test-full: lint examples
+test-full: lint
 	@$(MAKE) --no-print-directory pytest ARGS='--full $(ARGS)'
 
 bench: $(STAMP)

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_diag.callbacks.facts import batch_size, dead_examples
+from lightning_diag.callbacks.ranks import Ranks
 from lightning_diag.probes.compiled import can_run_eagerly, compiled_modules
-from lightning_diag.probes.exchange import Exchange, Message, merged_points
 from lightning_diag.probes.functions import FunctionProbe
-from lightning_diag.probes.metrics import MetricReader, Point, add_points, metric_directions
+from lightning_diag.probes.metrics import MetricReader, add_points, metric_directions
 from lightning_diag.probes.readings import Part, Silence
-from lightning_diag.probes.samples import Sample, arranged, merged
+from lightning_diag.probes.samples import Sample, arranged
 from lightning_diag.probes.sampling import SamplingPlan
 from lightning_diag.probes.step import SampledStep
 from lightning_diag.probes.units import SilentUnits
@@ -37,8 +37,7 @@ class Observer:
         plan: which steps are sampled.
         histograms: whether bin counts go to the sinks.
         compiled: "eager" runs compiled code eagerly on sampled steps, "skip" leaves it unmeasured.
-        exchange: how ranks tell each other what they read; None for a single process.
-        sharded: whether parameters are split over the ranks.
+        ranks: the processes that train together.
     """
 
     def __init__(
@@ -49,13 +48,12 @@ class Observer:
         *,
         histograms: bool,
         compiled: str = "eager",
-        exchange: Exchange | None = None,
-        sharded: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.module, self.history, self.plan, self.histograms = module, history, plan, histograms
-        self.compiled, self.exchange, self.sharded = compiled, exchange, sharded
+        self.compiled, self.ranks = compiled, ranks or Ranks()
         self.metrics = MetricReader()
-        self.steps = self.samples = 0
+        self.steps, self.samples = int(history.run.get("steps", 0)), len(history)
         self.seconds = 0.0  # spent inside hooks, which the callback cannot time
         self.error: BaseException | None = None
         self.sample: Sample | None = None
@@ -72,10 +70,13 @@ class Observer:
         """Whether the running step is sampled."""
         return self._step is not None
 
-    def start_step(self, step: int, batch: Any) -> None:
-        """Attach the probes if the step is due."""
+    def start_step(self, step: int, batch: Any, *, watch: bool = True) -> None:
+        """Attach the probes if the step is due; without ``watch`` only keep count with the other ranks."""
         self.stop_step()
         if not self.plan.due(step):
+            return
+        self.ranks.expect()
+        if not watch:
             return
         if not self.samples:
             self._settle_batch_size(batch)
@@ -85,7 +86,8 @@ class Observer:
             self.history.update_run(compiled={"modules": compiled, "sampled_steps": self._compiled_state()})
         self._step = SampledStep(
             self.module,
-            eager=eager and bool(compiled),
+            eager=eager,
+            guarded=eager and bool(compiled),
             forward=eager or not compiled,
             on_error=self.failed,
             silent=self._units.some_silent,
@@ -141,7 +143,7 @@ class Observer:
         losses, self._losses = [x for x in self._losses if x is not None], []
         if losses:
             value = self.metrics.add("loss", step, losses[0] if len(losses) == 1 else sum(losses) / len(losses))
-            if value is not None and self.exchange is None:
+            if value is not None and not self.ranks.several:
                 self._watch_loss(value)
         self.metrics.logged(logged, step)
         self.steps += 1
@@ -163,7 +165,10 @@ class Observer:
         self.seconds += seen.seconds
         layers, losses, batch = seen.layers, seen.losses, seen.batch
         self.stop_step()
-        part, points = self._exchanged(part, points)
+        if self.ranks.several:
+            part, points = self.ranks.together(part, points)
+            for value in (v for _, name, _, v in points if name == "loss"):
+                self._watch_loss(value)
         sample = arranged(part, histograms=self.histograms)
         self._follow_units(sample, part.silence)
         for family, sites in sample.sites.items():
@@ -177,25 +182,6 @@ class Observer:
         self._jumped |= bool(self._norms) and norm > _JUMP * float(np.median(self._norms))
         self._norms.append(norm)
         self.sample = sample
-
-    def _exchanged(self, part: Part, points: list[Point]) -> tuple[Part, list[Point]]:
-        if self.exchange is None:
-            return part, points
-        messages = self._gathered(self.exchange, Message(part, points))
-        points = merged_points(messages)
-        for _, name, _, value in points:
-            if name == "loss":
-                self._watch_loss(value)
-        return merged([m.part for m in messages], sharded=self.sharded), points
-
-    def _gathered(self, exchange: Exchange, message: Message) -> list[Message]:
-        messages = exchange.gather(message)
-        self.history.run["bytes_sent_per_sample"] = max(exchange.sent, self.history.run.get("bytes_sent_per_sample", 0))
-        crash = next((m.crash for m in messages if m.crash), "")
-        if crash:
-            self.exchange = None  # every rank knows now; none takes part in a collective again
-            raise RuntimeError(f"the diagnostics of a rank failed: {crash}")
-        return messages
 
     def _follow_units(self, sample: Sample, silence: Mapping[str, Silence]) -> None:
         rows, suspects = self._units.update(silence, sample.sites.get("activation", []))
@@ -226,7 +212,7 @@ class Observer:
         directions = metric_directions(self.module, metrics)
         if directions:
             self.history.update_run(metric_direction={**self.history.run.get("metric_direction", {}), **directions})
-        if self.exchange is None:
+        if not self.ranks.several:
             add_points(self.history, self.metrics.take())
 
     def stop_step(self) -> None:
@@ -238,24 +224,21 @@ class Observer:
             mode.close()
         self._lingering = [m for m in self._lingering if m.lingering]
 
-    def tell_crash(self, step: int, error: str) -> None:
-        """Tell the other ranks, in place of a sample, that this one stands aside; they then do so too."""
-        if self.exchange is not None and self.plan.due(step):
-            exchange, self.exchange = self.exchange, None
-            exchange.gather(Message(crash=error))
-
     def close(self, *, together: bool, crash: str = "") -> None:
         """Detach everything, bring the last points over (with the other ranks, if all end ``together``)."""
         start = time.perf_counter()
         self.stop_step()
         points = self.metrics.take()
-        if self.exchange is not None and together:
-            points = merged_points(self._gathered(self.exchange, Message(points=points, crash=crash)))
-        add_points(self.history, points)
-        self.history.run.update(steps=self.steps, samples=self.samples)
-        self._units.forget()
-        self.sample = None
-        self.seconds += time.perf_counter() - start
+        try:
+            if together and crash:
+                self.ranks.agree(crash)
+            elif together:
+                _, points = self.ranks.together(Part(), points)
+        finally:
+            add_points(self.history, points)
+            self._units.forget()
+            self.sample = None
+            self.seconds += time.perf_counter() - start
 
 
 def _group_name(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], index: int) -> str:

@@ -26,7 +26,8 @@ def _is_compiled(module: nn.Module) -> bool:
     if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
         return True
     own = module.__dict__.values()
-    return any(_is_compiled_function(v) for v in own if callable(v)) or _calls_compiled(type(module))
+    kind: Any = type(module)
+    return any(_is_compiled_function(v) for v in own if callable(v)) or _calls_compiled(kind)
 
 
 def _is_compiled_function(value: Any) -> bool:

@@ -25,11 +25,12 @@ class Exchange:
 
     Args:
         world_size: number of ranks.
+        rank: number of this one.
         device: where the collective's tensors live (the back end decides: CPU for gloo).
     """
 
-    def __init__(self, world_size: int, device: torch.device) -> None:
-        self.world_size = world_size
+    def __init__(self, world_size: int, rank: int, device: torch.device) -> None:
+        self.world_size, self.rank = world_size, rank
         self.device = device if dist.get_backend() != "gloo" else torch.device("cpu")
         self.capacity = 0
         self.sent = 0  # bytes of this rank in the last collective, padding included

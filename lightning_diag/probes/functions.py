@@ -148,7 +148,7 @@ class FunctionProbe(TorchFunctionMode):
         stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
         taken_off = len(stack) == self._below and not any(mode is self for mode in stack)
         if taken_off or (stack and stack[-1] is self):
-            self.__exit__(None, None, None)
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._open = False
 
     def _attach(self, module: nn.Module, before: Callable[..., None], after: Callable[..., None]) -> None:

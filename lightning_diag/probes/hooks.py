@@ -1,4 +1,4 @@
-"""Hooks that are worth nothing in a copy: a module copied or pickled in the middle of a sampled step is free of them."""
+"""Hooks that are worth nothing in a copy: a module copied in the middle of a sampled step is free of them."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ class SampledStep:
     Args:
         module: the LightningModule.
         eager: whether compiled code is made to run eagerly for this step.
+        guarded: whether the training step is tried again where that does not fit into memory.
         forward: whether activations and functions are observed at all (not where compiled code is left alone).
         on_error: called with the exception of a failing measurement.
         silent: rectifiers that had silent units in the sample before.
@@ -33,6 +34,7 @@ class SampledStep:
         module: nn.Module,
         *,
         eager: bool,
+        guarded: bool,
         forward: bool,
         on_error: Callable[[BaseException], None],
         silent: Collection[str] = (),
@@ -45,7 +47,7 @@ class SampledStep:
         self._functions = FunctionProbe(module, self.readings, self._activations.function, on_error)
         self._parameters = ParameterProbe(module, self.readings, on_error)
         self._eager = EagerStep() if eager else None
-        self._guard = OutOfMemoryGuard(module, self._give_up) if eager else None
+        self._guard = OutOfMemoryGuard(module, self._give_up) if guarded else None
         self.on_out_of_memory: Callable[[BaseException], None] = on_error
 
     def open(self, batch: Any) -> None:

@@ -44,7 +44,8 @@ class History:
         self.generation = 0  # grows when older content changed, so that a writer knows to write anew
         self._samples: list[Sample] = []
         self._points: dict[tuple[Stage, str], Points] = {}
-        self._sites: dict[str, list[tuple[str, ...]]] = {}
+        self._sites: dict[str, list[tuple[str, ...]]] = {}  # family -> the site lists it ever had
+        self._current: dict[str, int] = {}  # family -> which of them holds now
         self._log: list[dict[str, Any]] = []  # lines not yet taken by a writer
         self._written: dict[str, Any] = {}  # facts about the run that a writer has
         self._tables: dict[tuple[str, Stage], Table] = {}
@@ -52,9 +53,11 @@ class History:
     # -- filling -----------------------------------------------------------------------------------------
 
     def set_layers(self, layers: Sequence[Layer]) -> None:
-        """State the layers in order of execution (replaces what was stated before)."""
-        if tuple(layers) != self.layers:
-            self.layers = tuple(layers)
+        """State the layers in order of execution; those of earlier steps that are not among them stay, behind."""
+        now = {x.site: x for x in layers}
+        known = {x.site: x for x in self.layers}
+        if any(known.get(site) != x for site, x in now.items()):
+            self.layers = (*now.values(), *(x for site, x in known.items() if site not in now))
             self._log.append(jsonlines.layers_line(self.layers))
 
     def set_sites(self, family: str, sites: Sequence[str]) -> None:
@@ -62,8 +65,10 @@ class History:
         names, versions = tuple(sites), self._sites.setdefault(family, [])
         if len(set(names)) != len(names):
             raise ValueError(f"sites of {family!r} must be unique, got {sorted(names)}")
-        if not versions or versions[-1] != names:
-            versions.append(names)
+        if family not in self._current or versions[self._current[family]] != names:
+            if names not in versions:
+                versions.append(names)
+            self._current[family] = versions.index(names)
             self._log.append({"sites": {family: list(names)}})
 
     def add_sample(self, step: int, epoch: int, values: Mapping[str, npt.ArrayLike], *, stage: Stage = "train") -> None:
@@ -79,11 +84,10 @@ class History:
             if family not in self._sites:
                 raise ValueError(f"no sites stated for {name!r}; call set_sites({family!r}, ...) first")
             rows[name] = np.asarray(row, dtype=np.float64).ravel()
-            versions[family] = len(self._sites[family]) - 1
-            if len(rows[name]) != len(self._sites[family][-1]):
-                raise ValueError(
-                    f"{name!r} has {len(rows[name])} values for {len(self._sites[family][-1])} sites of {family!r}"
-                )
+            versions[family] = self._current[family]
+            expected = len(self._sites[family][self._current[family]])
+            if len(rows[name]) != expected:
+                raise ValueError(f"{name!r} has {len(rows[name])} values for {expected} sites of {family!r}")
         if rows:
             together = _rounded(np.concatenate(list(rows.values())))
             ends = np.cumsum([len(r) for r in rows.values()])
@@ -237,7 +241,7 @@ class History:
             yield jsonlines.dump(jsonlines.sample_line(s))
         for (stage, name), p in self._points.items():
             yield jsonlines.dump(jsonlines.points_line(stage, name, p.steps, p.values))
-        late = {f: list(v[-1]) for f, v in self._sites.items() if current.get(f) != len(v) - 1}
+        late = {f: list(self._sites[f][i]) for f, i in self._current.items() if current.get(f) != i}
         if late:
             yield jsonlines.dump({"sites": late})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +90,13 @@ def fit(root: Path, *callbacks: Any, module: L.LightningModule | None = None, **
     module = Net() if module is None else module
     trainer(root, callbacks, **options).fit(module, datamodule=Blobs())
     return module
+
+
+class Watch(L.Callback):
+    """Calls something with the Trainer after every batch."""
+
+    def __init__(self, act: Callable[[L.Trainer], object]) -> None:
+        self.act = act
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        self.act(trainer)

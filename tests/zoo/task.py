@@ -53,7 +53,8 @@ class Case:
         data: makes the training and validation set; rows of six numbers and a class by default.
         trainer: arguments of the Trainer.
         layers: sites that must have been observed, as prefixes; ("",) asks for none.
-        setup: called before and its result after each training, for what is global.
+        around: makes a context that each training runs in.
+        full: takes long.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     layers: tuple[str, ...] = ("net",)
     around: Callable[[], Any] | None = None
+    full: bool = False
 
 
 def rows() -> DataLoader[Any]:

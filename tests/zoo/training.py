@@ -240,5 +240,6 @@ CASES = (
     of("encoder", lambda: Encoder(frozen=False), layers=("net.encoder.layers.0.linear1", "net.head")),
     Case("teacher", Teacher),
     Case("skips-steps", lambda: Skips(mlp())),
-    of("200-layers", lambda: deep(200)),
+    of("100-layers", lambda: deep(100)),
+    of("2000-layers", lambda: deep(2000), full=True),
 )

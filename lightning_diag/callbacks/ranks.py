@@ -1,0 +1,94 @@
+"""The ranks of one fit kept in step: at a sampled step each sends one message, whatever happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lightning_diag.graph import clean
+from lightning_diag.probes.exchange import Exchange, merged_points
+from lightning_diag.probes.metrics import Point
+from lightning_diag.probes.packing import Message
+from lightning_diag.probes.readings import Part
+from lightning_diag.probes.samples import completed, merged, shared
+
+
+class Ranks:
+    """What this process tells the other ranks, and hears from them; nothing where there is one process.
+
+    A rank whose diagnostics failed says so in place of its next message. Then all stand aside, and none takes part
+    in a collective again: so none waits for another.
+
+    Args:
+        exchange: how messages are gathered; None for a single process.
+        sharded: parameters split over the ranks -> their number of elements in all.
+    """
+
+    def __init__(self, exchange: Exchange | None = None, sharded: Mapping[str, int] | None = None) -> None:
+        self._exchange = exchange
+        self._sharded = dict(sharded or {})
+        self._first = exchange is not None and exchange.rank == 0
+        self._owed = False
+        self.sent = 0  # bytes of the largest message of this rank, padding included
+
+    @property
+    def several(self) -> bool:
+        """Whether there are other ranks that still listen."""
+        return self._exchange is not None
+
+    def expect(self) -> None:
+        """The running step is sampled: the others will wait for a message."""
+        self._owed = self.several
+
+    def together(self, part: Part, points: list[Point]) -> tuple[Part, list[Point]]:
+        """Return what all ranks read in this step, and the points with the mean loss.
+
+        Raises:
+            RuntimeError: the diagnostics of a rank failed.
+        """
+        if not self.several:
+            return part, points
+        mine = points if self._first else [p for p in points if p[1] == "loss"]  # the other series are those of rank 0
+        messages = self._gather(Message(shared(part, self._sharded), mine))
+        return completed(merged([m.part for m in messages], sharded=True), part, self._sharded), merged_points(messages)
+
+    def settle(self, crash: str) -> None:
+        """At the end of a batch: if the others still wait for a message, tell them that this rank stands aside."""
+        if self._owed:
+            self.agree(crash or "no sample came of a sampled step")
+
+    def agree(self, crash: str) -> None:
+        """Ask all ranks, at the start and the end of a fit, whether all is well.
+
+        Raises:
+            RuntimeError: it is not.
+        """
+        if self.several:
+            self._gather(Message(crash=crash))
+
+    def _gather(self, message: Message) -> list[Message]:
+        exchange, self._exchange, self._owed = self._exchange, None, False
+        assert exchange is not None
+        messages = exchange.gather(message)  # if it raises, a rank is gone: no second try
+        self.sent = max(self.sent, exchange.sent)
+        crash = next((m.crash for m in messages if m.crash), "")
+        if crash:
+            raise RuntimeError(f"the diagnostics of a rank failed: {crash}")
+        self._exchange = exchange
+        return messages
+
+
+def ranks_of(trainer: Any, module: nn.Module) -> Ranks:
+    """Return the ranks of a Trainer."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
+        return Ranks()
+    return Ranks(Exchange(dist.get_world_size(), dist.get_rank(), trainer.strategy.root_device), sharded(module))
+
+
+def sharded(module: nn.Module) -> dict[str, int]:
+    """Return the parameters that are split over ranks (DTensors) -> their number of elements in all."""
+    return {clean(name): p.numel() for name, p in module.named_parameters() if hasattr(p, "to_local")}
