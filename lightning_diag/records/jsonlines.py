@@ -49,19 +49,20 @@ def read(history: History, lines: Iterable[str], name: str) -> str:
         HistoryError: no header, another schema, or a line that is not what it should be.
     """
     broken = ""
-    number = 0
+    taken = 0
     for number, line in enumerate(lines, start=1):
         if broken:
             raise HistoryError(broken)
         if not line.strip():
             continue
+        taken += 1
         try:
-            _take(history, json.loads(line), first=number == 1)
+            _take(history, json.loads(line), first=taken == 1)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             broken = f"{name}, line {number}: {error}"
-            if number == 1:
+            if taken == 1:
                 raise HistoryError(broken) from error
-    if number == 0:
+    if taken == 0:
         raise HistoryError(f"{name} is empty: nothing was recorded")
     return broken
 

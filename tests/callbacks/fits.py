@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +91,19 @@ def fit(root: Path, *callbacks: Any, module: L.LightningModule | None = None, **
     """Fit and return the module."""
     L.seed_everything(0, verbose=False)
     module = Net() if module is None else module
-    trainer(root, callbacks, **options).fit(module, datamodule=Blobs())
+    with quietly():
+        trainer(root, callbacks, **options).fit(module, datamodule=Blobs())
     return module
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Lightning warns of few workers, of few steps between logs and the like."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for module in (r"lightning\.pytorch", r"lightning\.fabric", "torchmetrics", r"torch\.utils\._pytree"):
+            warnings.filterwarnings("ignore", module=module)
+        yield
 
 
 class Watch(L.Callback):

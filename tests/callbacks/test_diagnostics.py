@@ -14,8 +14,7 @@ import torch
 from lightning_diag import Diagnostics, Report, UnhealthyTraining, check
 from lightning_diag.records import History
 
-from .fits import Blobs, Net, Watch, fit, trainer
-
+from .fits import Blobs, Net, Watch, fit, quietly, trainer
 
 # -- settings --------------------------------------------------------------------------------------------
 
@@ -47,7 +46,7 @@ def test_only_the_interval_may_be_given_by_place() -> None:
 
 
 def test_two_of_them_in_one_trainer_are_refused(tmp_path: Path) -> None:
-    with pytest.raises((ValueError, RuntimeError), match="two Diagnostics|more than one stateful callback"):
+    with pytest.raises((ValueError, RuntimeError), match=r"two Diagnostics|more than one stateful callback"):
         fit(tmp_path, Diagnostics(verbose=False), Diagnostics(every_n_steps=3, verbose=False))
 
 
@@ -241,9 +240,10 @@ def test_configured_by_yaml(tmp_path: Path) -> None:
 
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG + f"  default_root_dir: {tmp_path}\n", encoding="utf-8")
-    cli = LightningCLI(
-        Net, Blobs, args=["fit", "--config", str(path)], save_config_callback=None, seed_everything_default=0
-    )
+    with quietly():
+        cli = LightningCLI(
+            Net, Blobs, args=["fit", "--config", str(path)], save_config_callback=None, seed_everything_default=0
+        )
     (diagnostics,) = (c for c in cli.trainer.callbacks if isinstance(c, Diagnostics))  # type: ignore[attr-defined]
     assert (diagnostics.every_n_steps, diagnostics.histograms, diagnostics.stop_on) == (7, False, "error")
     assert diagnostics.ignore == {"backbone.*": ["A001"]}
@@ -263,8 +263,8 @@ def test_with_another_trainer_the_same_object_starts_anew(tmp_path: Path) -> Non
     diagnostics = Diagnostics(verbose=False)
     fit(tmp_path, diagnostics, module=Net(dead=True))
     first = diagnostics.report.run["run_id"]
-    module = Net()
-    trainer(tmp_path, [diagnostics], max_epochs=1).fit(module, datamodule=Blobs())
+    with quietly():
+        trainer(tmp_path, [diagnostics], max_epochs=1).fit(Net(), datamodule=Blobs())
     assert diagnostics.report.run["run_id"] != first
     assert diagnostics.history.steps.tolist() == list(range(10))
     assert all(f.code != "A001" for f in diagnostics.report.findings)
