@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union
 
@@ -11,11 +10,15 @@ import torch
 from lightning.pytorch import Callback
 
 from lightning_diag import rules
-from lightning_diag.callbacks.fit import Fit
-from lightning_diag.findings import Outcome, Report, UnhealthyTraining, severity
+from lightning_diag.callbacks.fit import Fit, crashed
+from lightning_diag.callbacks.mailbox import Mailbox
+from lightning_diag.callbacks.outlets import warn
+from lightning_diag.callbacks.ranks import Ranks, ranks_of
+from lightning_diag.findings import Report, UnhealthyTraining, severity
 from lightning_diag.records import History
 
 Level = Literal["info", "warning", "error"]
+_KEY = "lightning_diag"  # of our state in a checkpoint
 
 
 class Diagnostics(Callback):
@@ -75,18 +78,26 @@ class Diagnostics(Callback):
         self._fit: Fit | None = None
         self._history, self._report = History(), Report()
         self._continues: dict[str, Any] = {}
+        self._mailbox = Mailbox()
 
     @property
     def history(self) -> History:
         """The measurements of the running or last fit."""
+        self._take_mail()
         return self._history
 
     @property
     def report(self) -> Report:
         """The judgement of the running or last fit, up to date with the last sample."""
+        self._take_mail()
         if self._fit is not None:
             self._report = self._fit.report()
         return self._report
+
+    def _take_mail(self) -> None:
+        """Take over a fit that ran in a process which Lightning launched from this one."""
+        if self._fit is None and (found := self._mailbox.take()) is not None:
+            self._history, self._report = found
 
     # -- Lightning's hooks, in the order in which they are called ------------------------------------------------
 
@@ -98,8 +109,12 @@ class Diagnostics(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._close("interrupted")
-        if not self.aside:
-            self._guard(lambda: self._start(trainer, pl_module))
+        if self.aside:
+            return
+        ranks, log_dir = ranks_of(trainer, pl_module), trainer.log_dir  # a broadcast: on every rank
+        self._guard(lambda: self._start(trainer, pl_module, ranks, log_dir))
+        trouble = self._report.outcomes.get("diagnostics")
+        self._guard(lambda: ranks.agree("" if trouble is None else trouble.reason))
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._with_fit(lambda fit: fit.observer.plan.new_epoch())
@@ -118,6 +133,7 @@ class Diagnostics(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._with_fit(lambda fit: fit.end_batch(trainer, pl_module, outputs))
+        self._with_fit(Fit.settle)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking:
@@ -145,15 +161,18 @@ class Diagnostics(Callback):
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the little that a checkpoint needs so that a resumed run can say what it continues."""
-        run = self._history.run
-        known: dict[str, Any] = {key: run[key] for key in ("run_id", "last_step", "history") if key in run}
-        return known or dict(self._continues)
+    # Not state_dict: Lightning refuses two callbacks of a class that has one, and would warn when a run goes on
+    # without Diagnostics.
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember what the next fit continues."""
-        self._continues = dict(state_dict)
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        run = self.history.run
+        known = {key: run[key] for key in ("run_id", "last_step", "history") if key in run} or self._continues
+        if known and not self.aside:
+            checkpoint[_KEY] = dict(known)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        known = checkpoint.get(_KEY)
+        self._continues = dict(known) if isinstance(known, dict) else {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the running fit and the methods that Lightning puts on callbacks: they hold model and Trainer."""
@@ -163,15 +182,15 @@ class Diagnostics(Callback):
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _start(self, trainer: Any, module: Any) -> None:
+    def _start(self, trainer: Any, module: Any, ranks: Ranks, log_dir: str | None) -> None:
+        continues, self._continues = self._continues, {}
         self._history, self._report = History(), Report()
-        self._fit = Fit(trainer, module, self, self._continues)
-        self._continues = {}
+        self._fit = Fit(trainer, module, self, continues, ranks, log_dir)
         self._history = self._fit.history
 
     def _with_fit(self, act: Callable[[Fit], object]) -> None:
         fit = self._fit
-        if fit is None or (fit.crashed and fit.observer.exchange is None):
+        if fit is None or fit.over:
             return
         start = time.perf_counter()
         self._guard(lambda: act(fit))
@@ -186,8 +205,9 @@ class Diagnostics(Callback):
         except Exception as error:
             if self._fit is not None:
                 self._fit.crash(error)
-            else:
+            elif "diagnostics" not in self._report.outcomes:
                 self._report = Report(outcomes={"diagnostics": crashed(error)})
+                warn(f"lightning_diag could not start, the training goes on: {error!r}")
 
     def _close(self, status: str) -> None:
         fit, self._fit = self._fit, None
@@ -195,10 +215,8 @@ class Diagnostics(Callback):
             return
         try:
             self._report = fit.finish(status)
+            if fit.rank_zero:
+                self._mailbox.leave(self._history, self._report)
         except Exception as error:
             self._report = Report(self._report.findings, {"diagnostics": crashed(error)})
-
-
-def crashed(error: BaseException) -> Outcome:
-    """Return the outcome that holds an error's traceback."""
-    return Outcome("crashed", "".join(traceback.format_exception(error)))
+            warn(f"lightning_diag failed at the end of fit: {error!r}")

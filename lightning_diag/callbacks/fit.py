@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import traceback
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ import torch
 from lightning_diag.callbacks.facts import run_facts
 from lightning_diag.callbacks.judgement import Judgement
 from lightning_diag.callbacks.observer import Observer
-from lightning_diag.callbacks.outlets import Outlets
-from lightning_diag.findings import Report
-from lightning_diag.probes.exchange import Exchange
+from lightning_diag.callbacks.outlets import Outlets, warn
+from lightning_diag.callbacks.ranks import Ranks
+from lightning_diag.findings import Outcome, Report
 from lightning_diag.probes.sampling import SamplingPlan
 from lightning_diag.records import History, HistoryError
 
@@ -32,17 +31,29 @@ class Fit:
         module: the LightningModule.
         options: the callback, for its settings.
         continues: what a checkpoint said of the run that this one continues; empty if none.
+        ranks: the processes that train together.
+        log_dir: the Trainer's ``log_dir``.
     """
 
-    def __init__(self, trainer: Any, module: Any, options: Diagnostics, continues: Mapping[str, Any]) -> None:
-        log_dir = trainer.log_dir  # a broadcast: on every rank
+    def __init__(
+        self,
+        trainer: Any,
+        module: Any,
+        options: Diagnostics,
+        continues: Mapping[str, Any],
+        ranks: Ranks,
+        log_dir: str | None,
+    ) -> None:
         self.options = options
         self.started = time.perf_counter()
         self.seconds = 0.0
         self.crashed = False
+        self.stepping = False
         self.step = logged_step(trainer, 0)
+        continues = continues if self.step > 0 else {}  # learning rate finders restore a checkpoint and start at 0
         self.history = continued(continues, self.step)
-        self.history.run.update(run_facts(trainer, module, options.every_n_steps))
+        known = self.history.run.get("steps", 0)
+        self.history.run = {**run_facts(trainer, module, options.every_n_steps), "steps": known}
         if continues:
             self.history.run["continues"] = {**continues, "at_step": self.step}
         plan = SamplingPlan(options.every_n_steps, self.history.run["steps_planned"])
@@ -52,8 +63,7 @@ class Fit:
             plan,
             histograms=options.histograms,
             compiled=options.compiled,
-            exchange=exchange_of(trainer),
-            sharded=any(hasattr(p, "to_local") for p in module.parameters()),
+            ranks=ranks,
         )
         self.judgement = Judgement(self.history, options.select, options.ignore)
         self.rank_zero = bool(trainer.is_global_zero)
@@ -70,8 +80,8 @@ class Fit:
         """Attach the probes if this batch ends in a sampled optimizer step."""
         self.step = logged_step(trainer, self.observer.steps)
         self.stepping = will_step(trainer, batch_idx)
-        if self.stepping and not self.crashed:
-            self.observer.start_step(self.step, batch)
+        if self.stepping:
+            self.observer.start_step(self.step, batch, watch=not self.crashed)
 
     def before_backward(self, trainer: Any, module: Any) -> None:
         """The loss is there."""
@@ -84,8 +94,6 @@ class Fit:
     def end_batch(self, trainer: Any, module: Any, outputs: Any) -> None:
         """Take the batch's numbers; judge if a sample came of it."""
         if self.crashed:
-            if self.stepping:
-                self.observer.tell_crash(self.step, self.judgement.crash)
             return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, torch.Tensor) and module.automatic_optimization:
@@ -99,6 +107,15 @@ class Fit:
             self._judge(trainer, module, draw=False)
         elif self.observer.alarming:
             self._act_on(self.judgement.trip(), trainer, module)
+
+    def settle(self) -> None:
+        """After all of a batch: the other ranks wait for no message of this one."""
+        self.observer.ranks.settle(self.judgement.crash)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do until the end: crashed, and no other rank to keep in step with."""
+        return self.crashed and not self.observer.ranks.several
 
     def end_validation(self, trainer: Any) -> None:
         """Take what validation logged."""
@@ -137,13 +154,13 @@ class Fit:
 
     def crash(self, error: BaseException) -> None:
         """Our own failure: keep what was seen, detach, say so once."""
-        self.crashed = True
-        self.judgement.crash = "".join(traceback.format_exception(error))
+        first, self.crashed = not self.crashed, True
+        if not first:
+            return
+        self.judgement.crash = crashed(error).reason
         self._judged_at = -1
         self.observer.stop_step()
-        if not self.judgement.crash.strip():
-            self.judgement.crash = repr(error)
-        warnings.warn(f"lightning_diag failed and stands aside, the training goes on: {error!r}", stacklevel=2)
+        warn(f"lightning_diag failed and stands aside, the training goes on: {error!r}")
 
     def finish(self, status: str) -> Report:
         """Detach, judge for the last time, write and show the report."""
@@ -154,7 +171,11 @@ class Fit:
             self.crash(error)
         self.seconds += time.perf_counter() - start
         self._account(status)
-        report = self.judgement.judge()
+        try:
+            report = self.judgement.judge()
+        except Exception as error:
+            self.crash(error)
+            report = self.judgement.last()
         self.outlets.close(report, self.step, show=self.rank_zero and self.options.verbose)
         return report
 
@@ -162,6 +183,8 @@ class Fit:
         elapsed = time.perf_counter() - self.started
         spent = self.seconds + self.observer.seconds
         fraction = spent / elapsed if elapsed > 0 else 0.0
+        if sent := self.observer.ranks.sent:
+            self.history.update_run(bytes_sent_per_sample=sent)
         self.history.update_run(
             status=status,
             steps=self.observer.steps,
@@ -179,15 +202,6 @@ def logged_step(trainer: Any, own: int) -> int:
     return own if step is None else int(step)
 
 
-def exchange_of(trainer: Any) -> Exchange | None:
-    """Return how the ranks of this Trainer tell each other what they read; None for a single process."""
-    import torch.distributed as dist
-
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
-        return None
-    return Exchange(dist.get_world_size(), trainer.strategy.root_device)
-
-
 def will_step(trainer: Any, batch_idx: int) -> bool:
     """Return whether the optimizer steps after this batch: the last one of an accumulation, or of the epoch."""
     every = int(getattr(trainer, "accumulate_grad_batches", 1) or 1)
@@ -203,8 +217,13 @@ def continued(continues: Mapping[str, Any], step: int) -> History:
     try:
         history = History.load(path)
     except HistoryError as error:
-        warnings.warn(f"lightning_diag cannot go on with the earlier history: {error}", stacklevel=2)
+        warn(f"lightning_diag cannot go on with the earlier history: {error}")
         return History()
     history.truncate(step)
-    history.run.clear()
+    history.run = {"steps": min(int(history.run.get("steps", 0)), step)}
     return history
+
+
+def crashed(error: BaseException) -> Outcome:
+    """Return the outcome that holds an error's traceback."""
+    return Outcome("crashed", "".join(traceback.format_exception(error)))

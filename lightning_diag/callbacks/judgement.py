@@ -48,8 +48,14 @@ class Judgement:
 
     def _judged(self) -> Report:
         report = rules.check(self.history, self.select, self.ignore)
-        if not self.crash:
-            return report
+        return self._with_crash(report) if self.crash else report
+
+    def last(self) -> Report:
+        """Return the last report, with the outcome "crashed": where judging itself is what failed."""
+        self.report = self._with_crash(self.report)
+        return self.report
+
+    def _with_crash(self, report: Report) -> Report:
         outcomes = {**report.outcomes, "diagnostics": Outcome("crashed", self.crash)}
         return Report(report.findings, outcomes, report.rules, report.run)
 

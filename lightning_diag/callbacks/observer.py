@@ -78,8 +78,7 @@ class Observer:
         self.ranks.expect()
         if not watch:
             return
-        if not self.samples:
-            self._settle_batch_size(batch)
+        self._settle_batch_size(batch)
         compiled = compiled_modules(self.module)
         eager = self.compiled == "eager" and can_run_eagerly()
         if compiled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ class Outlets:
     def __init__(self, trainer: Any, history: History, *, write: bool, log_dir: str | None) -> None:
         self.history = history
         self.files: RunFiles | None = None
+        self._failing = False  # writing failed: tried once more, in silence, at the end
         self._boards: list[TensorBoardSink] = []
         self._say: Callable[[str], None] = print
         if not write:
@@ -52,8 +54,8 @@ class Outlets:
 
     def sample(self, step: int, fetched: Sample) -> None:
         """Write one sampled step."""
-        if self.files is not None and not self._try(self.files.append):
-            self.files = None
+        if self.files is not None and not self._failing:
+            self._failing = not self._try(self.files.append)
         if not self._boards:
             return
         histograms = {
@@ -67,10 +69,9 @@ class Outlets:
 
     def judged(self, report: Report, step: int, *, draw: bool) -> None:
         """Write the report; with ``draw`` also TensorBoard's text and heatmaps."""
-        if self.files is not None:
+        if self.files is not None and not self._failing:
             files = self.files
-            if not self._try(lambda: files.write_report(report)):
-                self.files = None
+            self._failing = not self._try(lambda: files.write_report(report))
         if draw:
             self._on_boards(lambda board: board.write_report(report, step))
             self._on_boards(lambda board: board.write_heatmap(self.history, step))
@@ -83,8 +84,17 @@ class Outlets:
     def close(self, report: Report, step: int, *, show: bool) -> None:
         """Write the last report, close the files, print the table."""
         self.judged(report, step, draw=True)
-        if self.files is not None:
-            self._try(self.files.close)
+        files, failed = self.files, self._failing
+        if files is not None and failed:
+            with contextlib.suppress(Exception):  # was told before
+                files.write_report(report)
+                failed = False
+            with contextlib.suppress(Exception):
+                files.close()
+        elif files is not None:
+            failed = not self._try(files.close)
+        if failed:
+            self.files = None
         if show:
             self._try(lambda: print_report(report, files=self._paths()))
 
@@ -98,9 +108,15 @@ class Outlets:
         try:
             act()
         except Exception as error:
-            warnings.warn(f"lightning_diag stops writing here, the training goes on: {error!r}", stacklevel=2)
+            warn(f"lightning_diag stops writing here, the training goes on: {error!r}")
             return False
         return True
+
+
+def warn(text: str) -> None:
+    """Warn; where warnings are errors, the report has to say it: our failure never ends the training."""
+    with contextlib.suppress(UserWarning):
+        warnings.warn(text, stacklevel=3)
 
 
 def _handful(fetched: Sample) -> dict[str, float]:

@@ -49,7 +49,7 @@ class ByHand(Net):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        self.losses.append(float(loss))
+        self.losses.append(float(loss.detach()))
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -172,6 +172,15 @@ def test_gradients_are_taken_before_they_are_clipped(tmp_path: Path) -> None:
 # -- which steps -----------------------------------------------------------------------------------------
 
 
+def stop_at(step: int) -> Watch:
+    """A run that ends earlier than it was planned."""
+
+    def stop(trainer: L.Trainer) -> None:
+        trainer.should_stop = trainer.global_step >= step
+
+    return Watch(stop)
+
+
 class Attached(Net):
     """Counts hooks and modes inside every training step."""
 
@@ -211,7 +220,7 @@ class Jump(Net):
 def test_a_jump_of_the_loss_makes_the_next_steps_sampled(factor: float, tmp_path: Path) -> None:
     module = Jump(lr=1e-4)
     module.factor = factor
-    fit(tmp_path, diagnostics := Diagnostics(verbose=False), module=module, max_epochs=40)
+    fit(tmp_path, diagnostics := Diagnostics(verbose=False), stop_at(110), module=module, max_epochs=40)
     steps = diagnostics.history.steps.tolist()
     assert 101 not in steps
     assert {102, 103, 104, 105} <= set(steps)
@@ -220,11 +229,8 @@ def test_a_jump_of_the_loss_makes_the_next_steps_sampled(factor: float, tmp_path
 
 
 def test_suspects_are_confirmed_on_extra_steps(tmp_path: Path) -> None:
-    def stop(trainer: L.Trainer) -> None:
-        trainer.should_stop = trainer.global_step >= 20
-
     diagnostics = Diagnostics(verbose=False)
-    fit(tmp_path, diagnostics, Watch(stop), module=Net(dead=True), max_epochs=100)
+    fit(tmp_path, diagnostics, stop_at(20), module=Net(dead=True), max_epochs=100)
     assert diagnostics.history.run["dead_examples"] == 160
     assert diagnostics.history.steps.tolist()[:12] == list(range(12)), "three silent samples, then a step after a step"
     assert diagnostics.report.outcomes["dead-units"] == "found"
