@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union
@@ -13,7 +14,7 @@ from lightning_diag import rules
 from lightning_diag.callbacks.fit import Fit, crashed
 from lightning_diag.callbacks.mailbox import Mailbox
 from lightning_diag.callbacks.outlets import warn
-from lightning_diag.callbacks.ranks import Ranks, ranks_of
+from lightning_diag.callbacks.ranks import ranks_of
 from lightning_diag.findings import Report, UnhealthyTraining, severity
 from lightning_diag.records import History
 
@@ -109,12 +110,8 @@ class Diagnostics(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._close("interrupted")
-        if self.aside:
-            return
-        ranks, log_dir = ranks_of(trainer, pl_module), trainer.log_dir  # a broadcast: on every rank
-        self._guard(lambda: self._start(trainer, pl_module, ranks, log_dir))
-        trouble = self._report.outcomes.get("diagnostics")
-        self._guard(lambda: ranks.agree("" if trouble is None else trouble.reason))
+        if not self.aside:
+            self._guard(lambda: self._start(trainer, pl_module))
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._with_fit(lambda fit: fit.observer.plan.new_epoch())
@@ -182,11 +179,18 @@ class Diagnostics(Callback):
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _start(self, trainer: Any, module: Any, ranks: Ranks, log_dir: str | None) -> None:
+    def _start(self, trainer: Any, module: Any) -> None:
         continues, self._continues = self._continues, {}
         self._history, self._report = History(), Report()
-        self._fit = Fit(trainer, module, self, continues, ranks, log_dir)
+        ranks, log_dir = ranks_of(trainer, module), trainer.log_dir  # a broadcast: on every rank
+        try:
+            self._fit = Fit(trainer, module, self, continues, ranks, log_dir)
+        except Exception as error:
+            with contextlib.suppress(RuntimeError):
+                ranks.agree(crash=crashed(error).reason)
+            raise
         self._history = self._fit.history
+        self._fit.agree()
 
     def _with_fit(self, act: Callable[[Fit], object]) -> None:
         fit = self._fit

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
 
 
+_AGREED = ("run_id", "steps_planned", "batch_size", "dataset_size", "dead_examples")
+
+
 class Fit:
     """What lives from on_train_start to the end of one fit.
 
@@ -73,6 +76,13 @@ class Fit:
             self.history.run["history"] = str(self.outlets.files.history_path.absolute())
         self._epochs = 0
         self._judged_at = -1
+
+    def agree(self) -> None:
+        """Take over from rank 0 what must not differ: which steps are sampled follows from it."""
+        known = self.observer.ranks.agree({key: self.history.run.get(key) for key in _AGREED})
+        if known:
+            self.history.update_run(**known)
+            self.observer.settle()
 
     # -- during the fit ------------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 With ``strategy="ddp_spawn"`` (or ``ddp_fork``, ``ddp_notebook``) the fit runs in processes of its own, which get
 copies of the callback, and Lightning brings only weights and metrics back. So a callback and its copies in other
-processes share a random name. In a process launched by the one that made the callback, rank 0 leaves history and report under
-that name in the directory for temporary files; the maker takes and removes them when it is asked for them.
+processes share a random name. In a process launched by the one that made the callback, rank 0 leaves history and
+report under that name in the directory for temporary files; the maker takes and removes them when it is asked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Mailbox:
     def _renew(self) -> None:
         self.home = os.getpid()
         self.place = str(Path(tempfile.gettempdir()) / f"lightning_diag-{uuid.uuid4().hex}")
-        weakref.finalize(self, shutil.rmtree, self.place, ignore_errors=True)
+        weakref.finalize(self, _remove, self.place, self.home)
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Keep the name in another process: that is what it is for."""
@@ -56,3 +56,9 @@ class Mailbox:
         found = History.load(place / "history.jsonl"), Report.load(place / "health.json")
         shutil.rmtree(place, ignore_errors=True)
         return found
+
+
+def _remove(place: str, home: int) -> None:
+    """Remove what nobody took; not when a fork's copy of the callback goes."""
+    if os.getpid() == home:
+        shutil.rmtree(place, ignore_errors=True)

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class Observer:
         self._units = SilentUnits(int(history.run.get("dead_examples", 512)))
         self._loss_mean: float | None = None
         self._losses: list[Any] = []
+        self._size: int | None = None  # of the batch of the sampled step
         self._norms: deque[float] = deque(maxlen=32)
         self._jumped = False
         self._lingering: list[FunctionProbe] = []
@@ -78,7 +80,7 @@ class Observer:
         self.ranks.expect()
         if not watch:
             return
-        self._settle_batch_size(batch)
+        self._size = batch_size(batch)
         compiled = compiled_modules(self.module)
         eager = self.compiled == "eager" and can_run_eagerly()
         if compiled:
@@ -106,12 +108,14 @@ class Observer:
         self.compiled = f"forward pass unmeasured: an eager step ran out of memory ({type(error).__name__})"
         warnings.warn(f"lightning_diag: {self.compiled}; the training goes on", stacklevel=2)
 
-    def _settle_batch_size(self, batch: Any) -> None:
+    def settle(self, size: int | None = None) -> None:
+        """Set what follows from the facts of the run, and from the batch size where the loader did not state it."""
         run = self.history.run
-        if run.get("batch_size") is None and (size := batch_size(batch)) is not None:
+        if run.get("batch_size") is None and size is not None:
             needed = dead_examples(run.get("dataset_size"), size, run.get("steps_planned"))
             self.history.update_run(batch_size=size, dead_examples=needed)
-            self._units.examples_needed = needed
+        self.plan.planned = run.get("steps_planned")
+        self._units.examples_needed = int(run.get("dead_examples", 512))
 
     def failed(self, error: BaseException) -> None:
         """Remember the first failure of a probe; the callback then stands aside."""
@@ -162,17 +166,19 @@ class Observer:
     def _add_sample(self, seen: SampledStep, step: int, epoch: int) -> None:
         part, points = seen.finish(), self.metrics.take()
         self.seconds += seen.seconds
-        layers, losses, batch = seen.layers, seen.losses, seen.batch
+        known = {"layers": seen.layers, "losses": seen.losses, "batch": seen.batch, "batch_size": self._size}
         self.stop_step()
         if self.ranks.several:
-            part, points = self.ranks.together(part, points)
+            part, points, known = self.ranks.together(part, points, {**known, "layers": [*map(asdict, seen.layers)]})
+            known["layers"] = [Layer(**{**x, "parameters": tuple(x["parameters"])}) for x in known.get("layers", ())]
             for value in (v for _, name, _, v in points if name == "loss"):
                 self._watch_loss(value)
+        self.settle(known.get("batch_size"))
         sample = arranged(part, histograms=self.histograms)
         self._follow_units(sample, part.silence)
         for family, sites in sample.sites.items():
             self.history.set_sites(family, sites)
-        self._state(layers, losses, batch)
+        self._state(known)
         add_points(self.history, points)
         self.history.add_sample(step, epoch, sample.values)
         self.samples += 1
@@ -189,13 +195,12 @@ class Observer:
             size = self.history.run.get("batch_size") or 1
             self.plan.request(-(-self._units.examples_needed // size))
 
-    def _state(self, layers: list[Layer], losses: list[dict[str, Any]], batch: dict[str, Any]) -> None:
-        if layers:
-            self.history.set_layers(layers)
-        if losses and self.history.run.get("losses") is None:
-            self.history.update_run(losses=losses)
-        if batch and self.history.run.get("batch") is None:
-            self.history.update_run(batch=batch)
+    def _state(self, known: Mapping[str, Any]) -> None:
+        if known["layers"]:
+            self.history.set_layers(known["layers"])
+        for key in ("losses", "batch"):
+            if known.get(key) and self.history.run.get(key) is None:
+                self.history.update_run(**{key: known[key]})
 
     @property
     def alarming(self) -> bool:
@@ -230,9 +235,9 @@ class Observer:
         points = self.metrics.take()
         try:
             if together and crash:
-                self.ranks.agree(crash)
+                self.ranks.agree(crash=crash)
             elif together:
-                _, points = self.ranks.together(Part(), points)
+                _, points, _ = self.ranks.together(Part(), points, {})
         finally:
             add_points(self.history, points)
             self._units.forget()

@@ -31,6 +31,8 @@ class Ranks:
         self._sharded = dict(sharded or {})
         self._first = exchange is not None and exchange.rank == 0
         self._owed = False
+        self._told: dict[str, Any] = {}
+        self._facts: dict[str, tuple[int, Any]] = {}  # with the rank that told them
         self.sent = 0  # bytes of the largest message of this rank, padding included
 
     @property
@@ -42,31 +44,45 @@ class Ranks:
         """The running step is sampled: the others will wait for a message."""
         self._owed = self.several
 
-    def together(self, part: Part, points: list[Point]) -> tuple[Part, list[Point]]:
-        """Return what all ranks read in this step, and the points with the mean loss.
+    def together(
+        self, part: Part, points: list[Point], facts: Mapping[str, Any]
+    ) -> tuple[Part, list[Point], dict[str, Any]]:
+        """Return what all ranks read in this step, the points with the mean loss, and what any rank knows.
+
+        Of facts that differ those of the first rank that has them hold, so that all ranks judge alike.
 
         Raises:
             RuntimeError: the diagnostics of a rank failed.
         """
         if not self.several:
-            return part, points
+            return part, points, dict(facts)
+        new = {k: v for k, v in facts.items() if v and self._told.get(k) != v}
+        self._told.update(new)
         mine = points if self._first else [p for p in points if p[1] == "loss"]  # the other series are those of rank 0
-        messages = self._gather(Message(shared(part, self._sharded), mine))
-        return completed(merged([m.part for m in messages], sharded=True), part, self._sharded), merged_points(messages)
+        messages = self._gather(Message(shared(part, self._sharded), mine, new))
+        for rank, message in enumerate(messages):
+            for key, value in message.facts.items():
+                if self._facts.get(key, (rank, None))[0] >= rank:
+                    self._facts[key] = rank, value
+        union = merged([m.part for m in messages], sharded=True)
+        all_facts = {key: value for key, (_, value) in self._facts.items()}
+        return completed(union, part, self._sharded, len(messages)), merged_points(messages), all_facts
 
     def settle(self, crash: str) -> None:
         """At the end of a batch: if the others still wait for a message, tell them that this rank stands aside."""
         if self._owed:
-            self.agree(crash or "no sample came of a sampled step")
+            self.agree(crash=crash or "no sample came of a sampled step")
 
-    def agree(self, crash: str) -> None:
-        """Ask all ranks, at the start and the end of a fit, whether all is well.
+    def agree(self, facts: Mapping[str, Any] | None = None, *, crash: str = "") -> dict[str, Any]:
+        """Ask all ranks, at the start and the end of a fit, whether all is well; return the facts of rank 0.
 
         Raises:
             RuntimeError: it is not.
         """
-        if self.several:
-            self._gather(Message(crash=crash))
+        if not self.several:
+            return {}
+        mine = dict(facts or {}) if self._first else {}
+        return self._gather(Message(facts=mine, crash=crash))[0].facts
 
     def _gather(self, message: Message) -> list[Message]:
         exchange, self._exchange, self._owed = self._exchange, None, False

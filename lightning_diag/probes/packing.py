@@ -23,16 +23,24 @@ from lightning_diag.statistics.moments import FIELDS
 
 Layouts = MutableMapping[bytes, Mapping[str, Any]]  # hash -> layout
 
-_HEAD = struct.Struct("<16s5I")  # hash of the layout; lengths of layout, numbers, names of series, points, crash
+_HEAD = struct.Struct("<16s6I")  # hash of the layout; lengths of layout, numbers, names of series, points, facts, crash
 _MOST_COUNT = 0xFFFF
 
 
 @dataclass
 class Message:
-    """One rank's part, its per-step points, and the traceback of a rank that no longer takes part."""
+    """What one rank tells the others.
+
+    Attributes:
+        part: what it read.
+        points: its per-step numbers.
+        facts: JSON-able facts that are new or changed.
+        crash: the traceback of a rank that no longer takes part.
+    """
 
     part: Part = field(default_factory=Part)
     points: list[Point] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
     crash: str = ""
 
 
@@ -43,9 +51,9 @@ def encode(message: Message, known: Layouts) -> bytes:
     key = hashlib.blake2b(text, digest_size=16).digest()
     names = b"" if key in known else zlib.compress(text)
     series, points = _pack_points(message.points)
-    crash = message.crash.encode(errors="replace")
-    head = _HEAD.pack(key, len(names), len(numbers), len(series), len(points), len(crash))
-    return b"".join((head, names, numbers, series, points, crash))
+    facts = zlib.compress(json.dumps(message.facts).encode()) if message.facts else b""
+    pieces = names, numbers, series, points, facts, message.crash.encode(errors="replace")
+    return b"".join((_HEAD.pack(key, *map(len, pieces)), *pieces))
 
 
 def decode(data: bytes, known: Layouts) -> Message:
@@ -55,21 +63,23 @@ def decode(data: bytes, known: Layouts) -> Message:
     for length in lengths:
         pieces.append(data[at : at + length])
         at += length
-    names, numbers, series, points, crash = pieces
+    names, numbers, series, points, facts, crash = pieces
     if names:
         known[key] = json.loads(zlib.decompress(names))
-    return Message(_unpack(known[key], numbers), _unpack_points(series, points), crash.decode())
+    told = json.loads(zlib.decompress(facts)) if facts else {}
+    return Message(_unpack(known[key], numbers), _unpack_points(series, points), told, crash.decode())
 
 
 def _pack(part: Part) -> tuple[dict[str, Any], bytes]:
     bins = np.array(list(part.bins.values())).reshape(-1, BINS + 2)
     narrow = not bins.size or float(bins[:, 2:].max()) <= _MOST_COUNT
     silence = part.silence.items()
+    counts = "<u2" if narrow else "<f4"
     layout = {
         "sites": {family: list(sites) for family, sites in part.numel.items()},
         "moments": list(part.moments),
         "bins": list(part.bins),
-        "counts": "<u2" if narrow else "<f4",
+        "counts": counts,
         "scalars": list(part.scalars),
         "silence": [[site, len(s.silent), s.without_bias is not None] for site, s in silence],
     }
@@ -79,7 +89,7 @@ def _pack(part: Part) -> tuple[dict[str, Any], bytes]:
         np.array([*numel, *(s.examples for _, s in silence)], dtype="<i8"),
         np.array(list(part.moments.values()), dtype="<f4"),
         bins[:, :2].astype("<f4"),
-        bins[:, 2:].astype(layout["counts"]),
+        bins[:, 2:].astype(counts),
         np.array(list(part.scalars.values()), dtype="<f4"),
         np.packbits(np.concatenate(masks)) if masks else np.empty(0, dtype=np.uint8),
     )

@@ -56,13 +56,14 @@ def shared(part: Part, sharded: Collection[str] = ()) -> Part:
     return Part(numel, kept(part.moments), kept(part.bins), kept(part.scalars), part.silence)
 
 
-def completed(union: Part, own: Part, sharded: Mapping[str, int]) -> Part:
+def completed(union: Part, own: Part, sharded: Mapping[str, int], ranks: int) -> Part:
     """Return the union of all ranks' shared parts with the parameters that this rank has itself.
 
     Args:
         union: what was merged.
         own: this rank's part.
         sharded: parameters split over the ranks -> their number of elements in all (copies are counted once).
+        ranks: number of ranks; the loss is the mean of theirs, so each saw gradients of outputs so many times larger.
     """
     out = Part(scalars=own.scalars | union.scalars, silence=union.silence)
     for family in dict.fromkeys((*own.numel, *union.numel)):
@@ -71,6 +72,10 @@ def completed(union: Part, own: Part, sharded: Mapping[str, int]) -> Part:
         if family in _REPLICATED:
             numel.update({site: sharded[site] for site in numel if site in sharded})
     out.moments, out.bins = own.moments | union.moments, own.bins | union.bins
+    for family, site in out.moments:
+        if family == "activation_gradient":
+            row = out.moments[family, site] = out.moments[family, site].copy()
+            row[:4] /= ranks  # mean, std, min, max
     return out
 
 

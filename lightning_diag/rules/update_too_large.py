@@ -67,7 +67,7 @@ class UpdateTooLarge:
         if not breaks and (loss.kind == "unknown" or steps_seen(history) < enough or len(steps) < 5):
             raise Unmeasured(f"{len(steps)} samples of {steps_seen(history)} steps; 5 of {enough} are needed")
         recent = ratio[-(4 if breaks else self.last_samples) :]
-        level = np.nanmedian(np.vstack([recent, np.full_like(recent[:1], np.nan)]), axis=0) if len(recent) else None
+        level = _medians(recent) if len(recent) else None
         if level is None:
             raise Unmeasured("no finite update was sampled before the loss broke; sample every step")
         learning = loss.kind == "falling" and not breaks
@@ -135,3 +135,11 @@ class UpdateTooLarge:
         advice = (_RATE, _WARMUP, _CLIP)
         value = float(level[worst])
         return Finding(self.code, self.name, severity, names[worst], first, value, limit, message, last, "", advice)
+
+
+def _medians(rows: Floats) -> Floats:
+    """Return the median of each column, NaN where a column holds nothing else."""
+    found = np.full(rows.shape[1], np.nan)
+    seen = ~np.isnan(rows).all(axis=0)
+    found[seen] = np.nanmedian(rows[:, seen], axis=0)
+    return found

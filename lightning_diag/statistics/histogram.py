@@ -38,7 +38,7 @@ def bit_counts(values: Sequence[Tensor]) -> Tensor:
 def fold(tables: Tensor) -> Tensor:
     """Return (zero share, top, 64 counts) of tables of bit counts: (n, 2048) -> (n, 66), float32.
 
-    The zero share is that of exact zeros (and float32 denormals) among all elements. Bins ascend: index 0 the most
+    The zero share is that of zeros (and denormals below 2**-128) among all elements. Bins ascend: index 0 the most
     negative, 31 negative near zero with the exact zeros, 32 positive near zero, 63 the largest. ``top`` is
     ``4 * exponent + quarter`` of the largest magnitude. Non-finite elements are in no bin.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lightning_diag.statistics.views import flat
 
+_FEW = 8192
 FIELDS: Final = ("mean", "std", "min", "max", "nonfinite", "nan")
 
 
@@ -32,21 +34,32 @@ def moments(x: Tensor) -> Tensor:
     if v.dtype in (torch.float16, torch.bfloat16):
         v = v.float()
     n = v.numel()
-    low, high = torch.aminmax(v)
-    total, squares = float(v.sum()), float(torch.dot(v, v))
+    low, high, total, squares = _sums_of_few(v) if n <= _FEW else _sums(v)
     mean = total / n
     var = squares / n - mean * mean
-    if not (np.isfinite(squares) and np.isfinite(total)):
+    if not (math.isfinite(squares) and math.isfinite(total)):
         return _moments_finite(v)
     if squares < 1e-30 or var < 1e-3 * mean * mean:
         return _moments_centred(v)
-    return torch.tensor([mean, max(var, 0.0) ** 0.5, float(low), float(high), 0.0, 0.0])
+    return torch.tensor([mean, max(var, 0.0) ** 0.5, low, high, 0.0, 0.0], dtype=torch.float32)
+
+
+def _sums(v: Tensor) -> tuple[float, float, float, float]:
+    low, high = torch.aminmax(v)
+    return float(low), float(high), float(v.sum()), float(torch.dot(v, v))
+
+
+def _sums_of_few(v: Tensor) -> tuple[float, float, float, float]:
+    """The same by numpy, whose calls cost a third of torch's."""
+    a = v.numpy()
+    with np.errstate(all="ignore"):
+        return float(a.min()), float(a.max()), float(a.sum()), float(np.dot(a, a))
 
 
 def _moments_finite(v: Tensor) -> Tensor:
     """The same on a CPU for a vector that holds NaN, Inf or numbers whose squares overflow."""
     finite = v[torch.isfinite(v)]
-    result = torch.full((6,), torch.nan)
+    result = torch.full((6,), torch.nan, dtype=torch.float32)
     if len(finite):
         result = _moments_centred(finite)
     result[4] = len(v) - len(finite)

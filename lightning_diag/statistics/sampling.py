@@ -25,5 +25,7 @@ def sample(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _rows(n: int, device: str) -> Tensor:
-    golden = 0.6180339887498949
-    return (torch.arange(SAMPLE // _PIECE, dtype=torch.float64) * golden % 1.0 * n).long().to(device)
+    pieces = torch.arange(SAMPLE // _PIECE)
+    if n < 4 * len(pieces):  # golden-ratio positions would meet
+        return (pieces * n // len(pieces)).to(device)
+    return (pieces.double() * 0.6180339887498949 % 1.0 * n).long().to(device)

@@ -70,9 +70,12 @@ class Small(L.LightningModule):
         return DataLoader(data(), self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> Any:
-        return DataLoader(data(), 32)
+        return DataLoader(data(), batch_size=32)
 
-    test_dataloader = predict_dataloader = val_dataloader
+    test_dataloader = val_dataloader
+
+    def predict_dataloader(self) -> Any:
+        return DataLoader(data(), batch_size=32)
 
 
 @dataclass

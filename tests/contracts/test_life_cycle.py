@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,7 +17,6 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_diag import Diagnostics
-from lightning_diag.records import History
 from tests.contracts.setups import QUIET, Run, Small, crashes, data, leftovers, run, watch
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -173,5 +169,3 @@ def test_set_up(name: str, tmp_path: Path) -> None:
     assert seen.report.outcomes["non-finite-loss"] == ("unmeasured" if setup.model is Adversarial else "clean")
     written = sorted(p.name for p in (tmp_path / "seen").rglob("h*") if p.is_file() and p.suffix in (".json", ".jsonl"))
     assert written == ["health.json", "history.jsonl"] * setup.files
-
-

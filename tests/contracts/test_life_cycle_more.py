@@ -23,7 +23,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 @pytest.mark.parametrize("what", ["validate", "test", "predict"])
 def test_alone(what: str, tmp_path: Path) -> None:
-    done = run(tmp_path, watch(), act=lambda t, m: getattr(t, what)(m, verbose=False) if what != "predict" else t.predict(m))
+    done = run(tmp_path, watch(), act=lambda t, m: getattr(t, what)(m))
     assert done.told == []
     assert done.report.verdict == "not judged"
     assert done.report.exit_code() == 2
@@ -61,10 +61,12 @@ def test_fit_twice_gives_two_histories(tmp_path: Path) -> None:
 def test_one_list_of_callbacks_for_two_trainers(tmp_path: Path) -> None:
     callbacks: list[Any] = [diagnostics := watch()]
     for _ in range(2):
-        L.Trainer(**QUIET, default_root_dir=str(tmp_path), callbacks=callbacks).fit(module := Small())
+        done = run(
+            tmp_path, act=lambda _, m: L.Trainer(**QUIET, default_root_dir=str(tmp_path), callbacks=callbacks).fit(m)
+        )
         assert diagnostics.report.ok
         assert diagnostics.history.run["steps"] == 16
-        assert leftovers(module) == []
+        assert leftovers(done.module) == []
     assert "continues" not in diagnostics.history.run
 
 
@@ -143,7 +145,7 @@ def test_callback_and_model_can_be_copied_at_any_time(order: int, tmp_path: Path
     assert last.report.ok and len(last.history) == 8
     assert len(pickle.dumps(diagnostics)) < 500_000
     for _, module in copying.copies:
-        module(torch.zeros(2, 8)) if False else module.net(torch.zeros(2, 8))
+        module.net(torch.zeros(2, 8))
         assert leftovers(module) == []
 
 
@@ -181,9 +183,6 @@ def test_an_automatic_one_stands_aside(first: bool, tmp_path: Path) -> None:
 def test_the_other_name_of_lightning(tmp_path: Path) -> None:
     """A Trainer of ``pytorch_lightning`` takes a callback made of ``lightning``'s class."""
     other = pytest.importorskip("pytorch_lightning")
-
-    class Model(other.LightningModule):  # type: ignore[misc, name-defined]
-        __init__ = Small.__init__  # type: ignore[assignment]
 
     members = {k: v for k, v in vars(Small).items() if k not in ("__init__", "__dict__", "__doc__", "__module__")}
 

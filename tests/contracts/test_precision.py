@@ -1,10 +1,10 @@
 """Every precision: the same bits, unscaled gradients, skipped steps recognized."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from lightning_diag import Diagnostics
 from tests.zoo import Case, Task
-from tests.zoo.compare import QUIET, differences, faults
-from tests.zoo.task import rows
+from tests.zoo.compare import differences, faults, fit
 from tests.zoo.weights import Shared, mlp
 
 
@@ -56,6 +55,13 @@ class Witness(Task):
             out.register_hook(lambda g: self.above.append(float(g.double().square().mean().sqrt())))
 
 
+def watched() -> Witness:
+    """A witness that follows its first layer."""
+    task = Witness(mlp())
+    task.net[0].register_forward_hook(task.look)  # type: ignore[index,operator]
+    return task
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: mlp(nn.LayerNorm(6), nn.Dropout(0.2)),
     "shared": lambda: Shared(3),
@@ -78,10 +84,6 @@ def test_no_bit_changes_in_any_precision(precision: str, net: str, tmp_path: Pat
 
 def differences_of(case: Case, root: Path, diagnostics: Any, options: Callable[[], dict[str, Any]]) -> list[str]:
     """A fresh plugin for each of the two trainings."""
-    from dataclasses import replace
-
-    from tests.zoo.compare import fit
-
     _, alone, usual = fit(replace(case, trainer={**case.trainer, **options()}), root / "alone", [])
     _, seen, heard = fit(replace(case, trainer={**case.trainer, **options()}), root / "seen", [diagnostics])
     return [key for key in alone if seen.get(key) != alone[key]] + sorted(heard - usual)
@@ -90,13 +92,10 @@ def differences_of(case: Case, root: Path, diagnostics: Any, options: Callable[[
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_gradients_are_those_the_optimizer_gets(precision: str, accumulate: int, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    task = Witness(mlp())
-    task.net[0].register_forward_hook(task.look)  # type: ignore[index,operator]
     diagnostics = Diagnostics(every_n_steps=1, verbose=False)
-    options = {**QUIET, "max_epochs": 1, "gradient_clip_val": 0.01, "accumulate_grad_batches": accumulate}
-    trainer = L.Trainer(**options, **PRECISIONS[precision](), default_root_dir=tmp_path, callbacks=[diagnostics])
-    trainer.fit(task, rows())
+    options = {"gradient_clip_val": 0.01, "accumulate_grad_batches": accumulate, "num_sanity_val_steps": 0}
+    case = Case("witness", watched, trainer={**options, **PRECISIONS[precision]()})
+    task, _, _ = fit(case, tmp_path, [diagnostics])
     history, near = diagnostics.history, TOLERANCE.get(precision, 1e-5)
     table = history.table("gradient/rms")
     expected = [[row[site] for site in table.sites] for row in task.gradients]
@@ -113,10 +112,9 @@ def test_gradients_are_those_the_optimizer_gets(precision: str, accumulate: int,
 
 
 def test_a_skipped_step_is_no_fault(tmp_path: Path) -> None:
-    task = Witness(mlp())
     diagnostics = Diagnostics(every_n_steps=1, verbose=False)
-    options = {**QUIET, "max_epochs": 4, "plugins": [scaled(2.0**20)], "default_root_dir": tmp_path}
-    L.Trainer(**options, callbacks=[diagnostics]).fit(task, rows())
+    case = Case("skipped", watched, trainer={"max_epochs": 4, "plugins": [scaled(2.0**20)]})
+    fit(case, tmp_path, [diagnostics])
     bad = diagnostics.history.table("gradient/nonfinite")
     hit = (np.nan_to_num(bad.matrix) > 0).any(1)
     assert hit[0], "the scale is too large at first"
@@ -182,7 +180,7 @@ def test_every_number_is_counted_and_none_is_an_exception(kind: str, tmp_path: P
     if n == 24:
         assert first("activation/std") == 0 or np.isnan(first("activation/std"))
         if np.isfinite(number):
-            np.testing.assert_allclose(first("activation/mean"), np.float32(number), rtol=1e-5)
+            np.testing.assert_allclose(first("activation/mean"), float(np.float32(number)), rtol=1e-5)
             assert first("activation/zero_fraction") == float(abs(number) < 1e-38)
     elif np.isfinite(number):
         np.testing.assert_allclose(first("activation/max"), np.float32(number), rtol=1e-5)

@@ -9,8 +9,10 @@ from lightning_diag import Diagnostics
 from tests.zoo import CASES, Case
 from tests.zoo.compare import differences, faults
 
+ROWS = [pytest.param(c, id=c.name, marks=[pytest.mark.full] if c.full else []) for c in CASES]
 
-@pytest.mark.parametrize("case", [pytest.param(c, id=c.name, marks=[pytest.mark.full] if c.full else []) for c in CASES])
+
+@pytest.mark.parametrize("case", ROWS)
 def test_no_form_of_a_model_is_disturbed(case: Case, tmp_path: Path) -> None:
     diagnostics = Diagnostics(every_n_steps=1, verbose=False)
     assert [*differences(case, tmp_path, diagnostics), *faults(diagnostics)] == []

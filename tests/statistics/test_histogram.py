@@ -92,6 +92,11 @@ def test_the_other_devices_way_of_counting_gives_the_same(monkeypatch: pytest.Mo
     assert torch.equal(fold(scattered), fold(bit_counts(x)))
 
 
+def added(*rows: Row) -> Row:
+    """The histograms of several parts at one site, added."""
+    return _added(np.array(rows)[:, None])[0]
+
+
 def compatible(a: Row, b: Row) -> bool:
     """Whether two rows say the same; the share of zeros is computed from rounded ones."""
     return a[1:].tolist() == b[1:].tolist() and abs(a[0] - b[0]) < 1e-6
@@ -99,14 +104,21 @@ def compatible(a: Row, b: Row) -> bool:
 
 @given(parts=st.lists(spread, min_size=1, max_size=5))
 def test_added_histograms_are_that_of_the_union(parts: list[list[float]]) -> None:
-    assert compatible(_added([row(p) for p in parts]), row([x for p in parts for x in p]))
+    assert compatible(added(*(row(p) for p in parts)), row([x for p in parts for x in p]))
 
 
 @given(parts=st.lists(spread, min_size=3, max_size=3))
 def test_adding_does_not_depend_on_order_or_grouping(parts: list[list[float]]) -> None:
     a, b, c = (row(p) for p in parts)
-    assert compatible(_added([a, b, c]), _added([c, a, b]))
-    assert compatible(_added([_added([a, b]), c]), _added([a, _added([b, c])]))
+    assert compatible(added(a, b, c), added(c, a, b))
+    assert compatible(added(added(a, b), c), added(a, added(b, c)))
+
+
+@given(parts=st.lists(st.tuples(spread, spread), min_size=1, max_size=4))
+def test_many_sites_are_added_as_one_by_one(parts: list[tuple[list[float], list[float]]]) -> None:
+    together = _added(np.array([[row(a), row(b)] for a, b in parts]))
+    for site in (0, 1):
+        assert together[site].tolist() == added(*(row(p[site]) for p in parts)).tolist()
 
 
 @given(values=spread, octaves=st.integers(-6, 6))
