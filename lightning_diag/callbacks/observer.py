@@ -166,7 +166,12 @@ class Observer:
     def _add_sample(self, seen: SampledStep, step: int, epoch: int) -> None:
         part, points = seen.finish(), self.metrics.take()
         self.seconds += seen.seconds
-        known = {"layers": seen.layers, "losses": seen.losses, "batch": seen.batch, "batch_size": self._size}
+        known: dict[str, Any] = {
+            "layers": seen.layers,
+            "losses": seen.losses,
+            "batch": seen.batch,
+            "batch_size": self._size,
+        }
         self.stop_step()
         if self.ranks.several:
             part, points, known = self.ranks.together(part, points, {**known, "layers": [*map(asdict, seen.layers)]})

@@ -12,8 +12,7 @@ from pathlib import Path
 import lightning as L
 
 from lightning_diag import Diagnostics
-from tests.contracts.setups import QUIET
-from tests.contracts.two_ranks import Plain
+from tests.contracts.setups import QUIET, Small
 
 if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -22,7 +21,7 @@ if __name__ == "__main__":
     tempfile.tempdir = str(place)
     diagnostics = Diagnostics(every_n_steps=1, verbose=False)
     options = {**QUIET, "strategy": f"ddp_{start}", "devices": 2, "default_root_dir": str(place)}
-    L.Trainer(**options, callbacks=[diagnostics]).fit(Plain(8))
+    L.Trainer(**options, callbacks=[diagnostics]).fit(Small())
     facts = {
         "samples": len(diagnostics.history),
         "outcomes": {name: str(outcome) for name, outcome in diagnostics.report.outcomes.items()},

@@ -18,7 +18,7 @@ from lightning_diag.callbacks.outlets import Outlets
 from lightning_diag.findings import Report
 from lightning_diag.records import History
 from tests.contracts.setups import run, watch
-from tests.contracts.two_ranks import Plain, Uneven
+from tests.contracts.two_ranks import SMALL, UNEVEN, Plain
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def test_batches_of_different_length(root: Path, tmp_path: Path, monkeypatch: py
         keep(self, step, fetched)
 
     monkeypatch.setattr(Outlets, "sample", sample)
-    whole = run(tmp_path, watch(), model=lambda: Uneven(None), num_sanity_val_steps=0).history
+    whole = run(tmp_path, watch(), model=lambda: Plain(batches=UNEVEN), num_sanity_val_steps=0).history
     for seen in both(root, "uneven"):
         assert_same(seen.history, whole, families=("activation", "batch", "parameter"), samples=slice(1))
         for site, counts in drawn[0].items():
@@ -154,8 +154,8 @@ def test_one_collective_a_sampled_step(name: str, root: Path) -> None:
 
 def test_accumulation(root: Path, tmp_path: Path) -> None:
     """The last micro-batch is observed on both ranks; the loss is the mean of all micro-batches."""
-    model = lambda: Plain(8)  # noqa: E731
-    whole = run(tmp_path, watch(), model=model, num_sanity_val_steps=0, accumulate_grad_batches=2).history
+    options = {"num_sanity_val_steps": 0, "accumulate_grad_batches": 2}
+    whole = run(tmp_path, watch(), model=lambda: Plain(batches=SMALL), **options).history
     seen = Seen(root, 0, "accumulation").history
     assert seen.series("loss").steps.tolist() == whole.series("loss").steps.tolist()
     assert_same(seen, whole)

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +24,19 @@ from lightning_diag.callbacks.outlets import Outlets
 from lightning_diag.probes.readings import Readings
 from tests.contracts.setups import QUIET, Small, data, leftovers
 
-UNEVEN = ((8, 5), (8, 8), (3, 8))  # examples of each rank in each batch
+EVEN, SMALL = ((8, 8),) * 4, ((4, 4),) * 8  # examples of each rank in each batch
+UNEVEN = ((8, 5), (8, 8), (3, 8))
 
 
 class Plain(Small):
-    """Without dropout and shuffling: two ranks with half the batch each do what one process does."""
+    """Each rank takes its own examples; ``rank=None`` takes those of both, as one process."""
 
-    def __init__(self, size: int = 16, lr: float = 0.05) -> None:
+    def __init__(self, rank: int | None = None, batches: Any = EVEN, lr: float = 0.05) -> None:
         super().__init__(lr=lr)
         self.net[2].p = 0.0
         self.net[0].bias.data[:4] = torch.tensor([-20.0, -2.0, -1.5, -1.0])  # silent on all, or some, examples
-        self.size = size
-
-    def train_dataloader(self) -> Any:
-        return DataLoader(data(), batch_size=self.size)
-
-
-class Uneven(Plain):
-    """Batches of different length on each rank; ``rank=None`` sees the union."""
-
-    def __init__(self, rank: int | None) -> None:
-        super().__init__()
         ends = [0]
-        for pair in UNEVEN:
+        for pair in batches:
             ends += [ends[-1] + pair[0], ends[-1] + sum(pair)]
         halves = [list(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
         both = [a + b for a, b in zip(halves[::2], halves[1::2], strict=True)]
@@ -128,7 +119,14 @@ def broken(original: Any, at: int) -> Any:
 
 def fit(root: Path, name: str, model: Any, **options: Any) -> None:
     """Fit with two ranks and leave what was seen."""
-    settings = {"strategy": "ddp", "devices": 2, "max_epochs": 2, "num_sanity_val_steps": 0, **options}
+    settings = {
+        "strategy": "ddp",
+        "devices": 2,
+        "max_epochs": 2,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        **options,
+    }
     diagnostics = Diagnostics(every_n_steps=3, verbose=False)
     collectives = Collectives()
     histograms: list[Any] = []
@@ -145,7 +143,7 @@ def fit(root: Path, name: str, model: Any, **options: Any) -> None:
         Readings.fetch = broken(fetch, 3)  # type: ignore[method-assign]
     if trainer.global_rank == 1 and name == "broken start":
         Fit.__init__ = broken(init, 1)  # type: ignore[method-assign]
-    module = model(trainer.global_rank) if model is Uneven else model()
+    module = model(trainer.global_rank)
     trainer.fit(module)
     Outlets.sample, Readings.fetch, Fit.__init__ = keep, fetch, init  # type: ignore[method-assign]
     place = root / f"rank-{trainer.global_rank}"
@@ -164,15 +162,15 @@ def fit(root: Path, name: str, model: Any, **options: Any) -> None:
 
 
 SCENARIOS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "plain": (lambda: Plain(8), {}),
-    "accumulation": (lambda: Plain(4), {"accumulate_grad_batches": 2}),
-    "uneven": (Uneven, {"use_distributed_sampler": False}),
-    "sick": (lambda: Plain(8, lr=1e4), {}),
-    "nothing on one rank": (lambda: Bare(8), {}),
-    "broken probe": (lambda: Plain(8), {}),
-    "broken start": (lambda: Plain(8), {}),
-    "the user's failure": (lambda: Failing(8), {}),
-    "sharded": (lambda: Sharded(8), {"strategy": "model parallel"}),
+    "plain": (Plain, {}),
+    "accumulation": (partial(Plain, batches=SMALL), {"accumulate_grad_batches": 2}),
+    "uneven": (partial(Plain, batches=UNEVEN), {}),
+    "sick": (partial(Plain, lr=1e4), {}),
+    "nothing on one rank": (Bare, {}),
+    "broken probe": (Plain, {}),
+    "broken start": (Plain, {}),
+    "the user's failure": (Failing, {}),
+    "sharded": (Sharded, {"strategy": "model parallel"}),
 }
 
 if __name__ == "__main__":
