@@ -111,13 +111,15 @@ def measure(name: str, steps: int, cadence: int, every: int, rounds: int, root: 
         took = {i: t / reference for i, t in enumerate(with_diag[:-1])}
         late = [i for i in sampled if 2 < i < steps - 1]
         # the writer thread may still work in the step after a sample: count both
-        sampled_extra += [took[i] + took.get(i + 1, 1.0) - 2 for i in late if i + 1 not in sampled]
-        idle.append(statistics.median(t for i, t in took.items() if i not in sampled and i - 1 not in sampled and i > 2))
+        for step in (i for i in late if i + 1 not in sampled):
+            sampled_extra.append(took[step] + took.get(step + 1, 1.0) - 2)
+        quiet = [t for i, t in took.items() if i > 2 and i not in sampled and i - 1 not in sampled]
+        idle.append(statistics.median(quiet))
     extra = statistics.median(sampled_extra)
     whole = statistics.mean(sampled_extra)
     print(
-        f"{name:18s} step {1000 * statistics.median(base):7.1f} ms | one sampled step costs {extra:5.2f} steps extra (mean {whole:.2f}) "
-        f"| unsampled steps x{statistics.median(idle):.3f} | every {every}: x{1 + extra / every:.4f}"
+        f"{name:18s} step {1000 * statistics.median(base):7.1f} ms | one sampled step costs {extra:5.2f} steps extra "
+        f"(mean {whole:.2f}) | unsampled steps x{statistics.median(idle):.3f} | every {every}: x{1 + extra / every:.4f}"
     )
 
 

@@ -87,6 +87,17 @@ def concordance(values: npt.ArrayLike) -> float:
     return float(np.mean(np.sign(v[j] - v[i]))) if len(i) else 0.0
 
 
+def falls(values: npt.ArrayLike, *, z: float = 3.0) -> bool:
+    """Tell whether a series as a whole goes down: Kendall's tau lies ``z`` standard errors below 0.
+
+    Example:
+        >>> falls(range(20, 0, -1)), falls([1, 2] * 10)
+        (True, False)
+    """
+    n = min(len(_finite(values)), _MOST_POINTS)
+    return n >= 5 and concordance(values) < -z * float(np.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1))))
+
+
 @dataclass(frozen=True)
 class Descent:
     """How a series went from its beginning to its end.

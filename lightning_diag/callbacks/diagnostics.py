@@ -182,7 +182,7 @@ class Diagnostics(Callback):
     def _start(self, trainer: Any, module: Any) -> None:
         continues, self._continues = self._continues, {}
         self._history, self._report = History(), Report()
-        ranks, log_dir = ranks_of(trainer, module), trainer.log_dir  # a broadcast: on every rank
+        ranks, log_dir = ranks_of(trainer), trainer.log_dir  # a broadcast: on every rank
         try:
             self._fit = Fit(trainer, module, self, continues, ranks, log_dir)
         except Exception as error:

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -99,9 +98,8 @@ class Observer:
     def _compiled_state(self) -> str:
         if not can_run_eagerly():
             return "forward pass unmeasured: this torch cannot run compiled code eagerly (2.6 or later can)"
-        return {"eager": "run eagerly", "skip": "forward pass unmeasured: compiled='skip'"}.get(
-            self.compiled, self.compiled
-        )
+        known = {"eager": "run eagerly", "skip": "forward pass unmeasured: compiled='skip'"}
+        return known.get(self.compiled, self.compiled)
 
     def _ran_out_of_memory(self, error: BaseException) -> None:
         """An eager step did not fit into memory: say so once, leave compiled code alone from now on."""
@@ -174,8 +172,7 @@ class Observer:
         }
         self.stop_step()
         if self.ranks.several:
-            part, points, known = self.ranks.together(part, points, {**known, "layers": [*map(asdict, seen.layers)]})
-            known["layers"] = [Layer(**{**x, "parameters": tuple(x["parameters"])}) for x in known.get("layers", ())]
+            part, points, known = self.ranks.together(part, points, known)
             for value in (v for _, name, _, v in points if name == "loss"):
                 self._watch_loss(value)
         self.settle(known.get("batch_size"))
@@ -201,8 +198,8 @@ class Observer:
             self.plan.request(-(-self._units.examples_needed // size))
 
     def _state(self, known: Mapping[str, Any]) -> None:
-        if known["layers"]:
-            self.history.set_layers(known["layers"])
+        if layers := known.get("layers"):
+            self.history.set_layers(layers)
         for key in ("losses", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from torch import nn
-
-from lightning_diag.graph import clean
 from lightning_diag.probes.exchange import Exchange, merged_points
 from lightning_diag.probes.metrics import Point
 from lightning_diag.probes.packing import Message
 from lightning_diag.probes.readings import Part
 from lightning_diag.probes.samples import completed, merged, shared
+from lightning_diag.records import Layer
 
 
 class Ranks:
@@ -23,12 +22,10 @@ class Ranks:
 
     Args:
         exchange: how messages are gathered; None for a single process.
-        sharded: parameters split over the ranks -> their number of elements in all.
     """
 
-    def __init__(self, exchange: Exchange | None = None, sharded: Mapping[str, int] | None = None) -> None:
+    def __init__(self, exchange: Exchange | None = None) -> None:
         self._exchange = exchange
-        self._sharded = dict(sharded or {})
         self._first = exchange is not None and exchange.rank == 0
         self._owed = False
         self._told: dict[str, Any] = {}
@@ -56,17 +53,19 @@ class Ranks:
         """
         if not self.several:
             return part, points, dict(facts)
-        new = {k: v for k, v in facts.items() if v and self._told.get(k) != v}
+        given = {**facts, "layers": [*map(asdict, facts.get("layers", ()))]}
+        new = {k: v for k, v in given.items() if v and self._told.get(k) != v}
         self._told.update(new)
         mine = points if self._first else [p for p in points if p[1] == "loss"]  # the other series are those of rank 0
-        messages = self._gather(Message(shared(part, self._sharded), mine, new))
+        messages = self._gather(Message(shared(part), mine, new))
         for rank, message in enumerate(messages):
             for key, value in message.facts.items():
                 if self._facts.get(key, (rank, None))[0] >= rank:
                     self._facts[key] = rank, value
         union = merged([m.part for m in messages], sharded=True)
-        all_facts = {key: value for key, (_, value) in self._facts.items()}
-        return completed(union, part, self._sharded, len(messages)), merged_points(messages), all_facts
+        known = {key: value for key, (_, value) in self._facts.items()}
+        known["layers"] = [Layer(**{**x, "parameters": tuple(x["parameters"])}) for x in known.get("layers", ())]
+        return completed(union, part, len(messages)), merged_points(messages), known
 
     def settle(self, crash: str) -> None:
         """At the end of a batch: if the others still wait for a message, tell them that this rank stands aside."""
@@ -96,15 +95,10 @@ class Ranks:
         return messages
 
 
-def ranks_of(trainer: Any, module: nn.Module) -> Ranks:
+def ranks_of(trainer: Any) -> Ranks:
     """Return the ranks of a Trainer."""
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
         return Ranks()
-    return Ranks(Exchange(dist.get_world_size(), dist.get_rank(), trainer.strategy.root_device), sharded(module))
-
-
-def sharded(module: nn.Module) -> dict[str, int]:
-    """Return the parameters that are split over ranks (DTensors) -> their number of elements in all."""
-    return {clean(name): p.numel() for name, p in module.named_parameters() if hasattr(p, "to_local")}
+    return Ranks(Exchange(dist.get_world_size(), dist.get_rank(), trainer.strategy.root_device))

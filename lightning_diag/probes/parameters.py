@@ -28,6 +28,7 @@ class ParameterProbe:
     def __init__(self, root: nn.Module, readings: Readings, on_error: Callable[[BaseException], None]) -> None:
         self.readings, self.on_error = readings, on_error
         self.seconds = 0.0
+        self._root = root
         self._names = {id(p): clean(n) for n, p in root.named_parameters()}
         self._order = [clean(n) for n, p in root.named_parameters() if p.requires_grad]
         self._before: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, its elements before the step
@@ -40,6 +41,9 @@ class ParameterProbe:
         start = time.perf_counter()
         try:
             with measuring():
+                if any(id(p) not in self._names for group in optimizer.param_groups for p in group["params"]):
+                    # FSDP2 shows other objects while it has gathered the whole parameters
+                    self._names |= {id(p): clean(n) for n, p in self._root.named_parameters()}
                 for name, p in self._parameters(optimizer):
                     self._take(name, p)
         except Exception as error:
@@ -56,6 +60,8 @@ class ParameterProbe:
             self.readings.tensor("gradient", name, p.grad)
         if name in self._before:
             return
+        if hasattr(p, "to_local"):
+            self.readings.sharded[name] = p.numel()
         elements = _elements(p)
         if elements is not None:
             self.readings.tensor("parameter", name, elements)

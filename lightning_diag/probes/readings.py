@@ -54,6 +54,7 @@ class Part:
         bins: (family, site) -> row of :func:`~lightning_diag.statistics.histogram.fold`.
         scalars: (statistic, site) -> number.
         silence: site -> silent units.
+        sharded: parameter split over the ranks -> its number of elements in all.
     """
 
     numel: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Part:
     bins: dict[Key, Row] = field(default_factory=dict)
     scalars: dict[Key, float] = field(default_factory=dict)
     silence: dict[str, Silence] = field(default_factory=dict)
+    sharded: dict[str, int] = field(default_factory=dict)
 
 
 class Readings:
@@ -68,6 +70,7 @@ class Readings:
 
     def __init__(self) -> None:
         self.numel: dict[str, dict[str, int]] = {}
+        self.sharded: dict[str, int] = {}  # parameters split over the ranks -> number of elements in all
         self.nonfinite: set[str] = set()  # sites known to hold NaN or Inf without waiting for a device
         self._moments: dict[Key, Tensor] = {}
         self._elements: dict[Key, Tensor] = {}  # small samples, copied: binned all at once
@@ -114,7 +117,7 @@ class Readings:
             flat = torch.cat(_together([g.reshape(-1) for g in groups])).cpu().numpy().astype(np.float64)
         ends = np.cumsum([g.numel() for g in groups])
         rows, bins, numbers, bits = np.split(flat, ends[:-1])
-        part = Part(self.numel, scalars=dict(zip(self._scalars, numbers.tolist(), strict=True)))
+        part = Part(self.numel, scalars=dict(zip(self._scalars, numbers.tolist(), strict=True)), sharded=self.sharded)
         part.moments = dict(zip(self._moments, rows.reshape(-1, len(FIELDS)), strict=True))
         part.bins = dict(zip(self._elements, bins.reshape(-1, BINS + 2), strict=True))
         at = 0

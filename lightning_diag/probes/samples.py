@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +43,11 @@ class Sample:
     histograms: dict[str, dict[str, BinCounts]] = field(default_factory=dict)
 
 
-def shared(part: Part, sharded: Collection[str] = ()) -> Part:
+def shared(part: Part) -> Part:
     """Return what of a part the other ranks need: not what they have themselves (parameters, unless sharded)."""
 
     def needed(family: str, site: str) -> bool:
-        return family not in _REPLICATED or site in sharded
+        return family not in _REPLICATED or site in part.sharded
 
     def kept(rows: dict[Key, Any]) -> dict[Key, Any]:
         return {key: row for key, row in rows.items() if needed(key[0].split("/")[0], key[1])}
@@ -56,13 +56,12 @@ def shared(part: Part, sharded: Collection[str] = ()) -> Part:
     return Part(numel, kept(part.moments), kept(part.bins), kept(part.scalars), part.silence)
 
 
-def completed(union: Part, own: Part, sharded: Mapping[str, int], ranks: int) -> Part:
+def completed(union: Part, own: Part, ranks: int) -> Part:
     """Return the union of all ranks' shared parts with the parameters that this rank has itself.
 
     Args:
         union: what was merged.
         own: this rank's part.
-        sharded: parameters split over the ranks -> their number of elements in all (copies are counted once).
         ranks: number of ranks; the loss is the mean of theirs, so each saw gradients of outputs so many times larger.
     """
     out = Part(scalars=own.scalars | union.scalars, silence=union.silence)
@@ -70,7 +69,7 @@ def completed(union: Part, own: Part, sharded: Mapping[str, int], ranks: int) ->
         ours, all_ranks = own.numel.get(family, {}), union.numel.get(family, {})
         numel = out.numel[family] = ours | all_ranks
         if family in _REPLICATED:
-            numel.update({site: sharded[site] for site in numel if site in sharded})
+            numel.update({site: n for site, n in own.sharded.items() if site in numel})  # copies are counted once
     out.moments, out.bins = own.moments | union.moments, own.bins | union.bins
     for family, site in out.moments:
         if family == "activation_gradient":

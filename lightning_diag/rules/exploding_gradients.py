@@ -77,7 +77,7 @@ class ExplodingGradients:
         norm = table.matrix[:, 0] if table.matrix.size else np.zeros(0)
         broken = np.flatnonzero(~np.isfinite(loss.values))
         if len(broken) and not np.isfinite(loss.values[-1]):
-            before = np.flatnonzero((table.steps <= loss.steps[broken[0]]) & np.isfinite(norm))
+            before = np.flatnonzero((table.steps < loss.steps[broken[0]]) & np.isfinite(norm))
             jumped = jumps(norm[before], decades=self.min_jump_decades, warm_points=1)
             if len(before) and jumped[-1]:  # still up when it broke
                 start = before[int(np.flatnonzero(~jumped)[-1]) + 1]

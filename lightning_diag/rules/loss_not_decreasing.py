@@ -13,6 +13,7 @@ from lightning_diag.records import History
 from lightning_diag.rules.metrics import already_good, is_improving
 from lightning_diag.rules.phase import loss_breaks, loss_descent, rates_rise
 from lightning_diag.rules.rule import Unmeasured, check_range
+from lightning_diag.rules.trivial import is_stuck_at, trivial_loss, validates_loss
 from lightning_diag.trends import Descent
 
 _RATE_UP = Prescription(
@@ -36,7 +37,9 @@ class LossNotDecreasing:
         The last fifth of all losses is not below the first ones by more than their noise. Flat is a warning, info
         where the model may have started trained; rising beyond all noise is an error. It claims flatness only
         where a fall of one standard deviation of a single loss (or of 1 % of its level), and of ``max_undetected``
-        of its level, would have been seen.
+        of its level, would have been seen. Or the loss came down, but only to where a predictor that ignores its
+        input is, and stays there: log(classes) for cross entropy, the variance of the targets for squared errors,
+        the entropy of the mean target for binary cross entropy.
 
     Why it matters:
         The loss is the one thing that training minimizes. If it stays, nothing was learned.
@@ -45,7 +48,7 @@ class LossNotDecreasing:
         The loss fell at any time and stayed low: a plateau after a fall is convergence. A logged metric improves.
         Several optimizers (losses of opponents need not fall), a loss that crosses zero (policy gradients), a
         learning rate still being warmed up, less than one pass over the data, or too few or too noisy points:
-        unmeasured. The level of a loss is never judged, only its change; a negative loss is a loss like any other.
+        unmeasured. The level of a loss is judged only where that of a constant prediction is known.
 
     What to do:
         Look for a finding that explains it. Without one: overfit a single batch, search the learning rate, check
@@ -74,15 +77,19 @@ class LossNotDecreasing:
             raise Unmeasured("the loss is not finite (non-finite-loss)")
         if loss.n < self.min_steps:
             raise Unmeasured(f"{loss.n} losses; {self.min_steps} are needed")
-        if loss.kind == "falling" or is_improving(history):
+        trivial = trivial_loss(history)
+        stuck = is_stuck_at(history, trivial)
+        better = is_improving(history) and not (stuck and validates_loss(history))
+        if better or (loss.kind == "falling" and not stuck):
             return
-        self._refuse(history, loss)
-        small = loss.kind == "slight"
+        self._refuse(history, loss, stuck=stuck)
+        small = loss.kind == "slight" and not stuck
         if small and loss.relative >= 0.01:
             return
-        yield self._finding(history, loss, info=small or self._may_be_trained(history))
+        info = small or self._may_be_trained(history)
+        yield self._finding(history, loss, info=info, trivial=trivial if stuck else float("nan"))
 
-    def _refuse(self, history: History, loss: Descent) -> None:
+    def _refuse(self, history: History, loss: Descent, *, stuck: bool) -> None:
         """Raise Unmeasured where a loss that does not fall says nothing."""
         values = history.series("loss").values
         good = values[np.isfinite(values)]
@@ -96,6 +103,8 @@ class LossNotDecreasing:
         batch = (batch or 0) * (history.run.get("accumulate_grad_batches") or 1) * (history.run.get("world_size") or 1)
         if size and batch and loss.n < 1000 and loss.n * batch < size:
             raise Unmeasured(f"{loss.n} steps are less than one pass over {size} examples")
+        if stuck:
+            return
         level = float(np.median(np.abs(good)))
         floor = 0.01 * level if loss.n >= 100 else 1e-3 * level
         allowed = min(max(loss.noise, floor), self.max_undetected * level)
@@ -109,7 +118,7 @@ class LossNotDecreasing:
     def _may_be_trained(history: History) -> bool:
         return bool(history.run.get("continues") or history.run.get("frozen") or already_good(history))
 
-    def _finding(self, history: History, loss: Descent, *, info: bool) -> Finding:
+    def _finding(self, history: History, loss: Descent, *, info: bool, trivial: float) -> Finding:
         steps = history.series("loss").steps
         first, last = int(steps[0]), int(steps[-1])
         rising = loss.kind == "rising"
@@ -119,6 +128,8 @@ class LossNotDecreasing:
             f"is {loss.noise:.2g} a step, a fall of {loss.detectable:.2g} would have shown. "
             + ("Training makes the model worse." if rising else "The model has learned about nothing.")
         )
+        if np.isfinite(trivial):
+            message += f" A predictor that ignores its input has a loss of {trivial:.4g}."
         severity = Severity.INFO if info and not rising else Severity.ERROR if rising else Severity.WARNING
         advice = (_RATE_DOWN, _LOSS, _OVERFIT) if rising else (_OVERFIT, _RATE_UP, _LOSS, _INPUT)
         fall = loss.begin - loss.end

@@ -17,6 +17,7 @@ from lightning_diag.rules.non_finite_origin import (
     GUARD,
     LOWER_RATE,
     broken_parameters,
+    grew,
     interval,
 )
 from lightning_diag.rules.phase import at_steps, execution_order, pick, skips_bad_steps
@@ -114,5 +115,6 @@ class NonFiniteActivation:
         if came_in > 0:
             return "they came in with its input.", (CHECK_DATA, GUARD)
         if came_in == 0:
-            return "its inputs were finite: they were born here.", (GUARD, LOWER_RATE, FULL_PRECISION)
+            advice = (LOWER_RATE, CLIP, GUARD) if grew(history, step) else (GUARD, LOWER_RATE, FULL_PRECISION)
+            return "its inputs were finite: they were born here.", advice
         return "whether its inputs were finite is not known.", (GUARD, CHECK_DATA, LOWER_RATE)

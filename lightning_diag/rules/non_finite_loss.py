@@ -8,9 +8,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import Floats, History
-from lightning_diag.rules.non_finite_origin import CHECK_DATA, CLIP, GUARD, LOWER_RATE, interval
+from lightning_diag.findings import Finding, Severity
+from lightning_diag.records import History
+from lightning_diag.rules.non_finite_origin import CHECK_DATA, CLIP, GUARD, LOWER_RATE, grew, interval
 from lightning_diag.rules.phase import skips_bad_steps
 
 
@@ -65,11 +65,7 @@ class NonFiniteLoss:
             + ("From then on the weights cannot learn." if bad[-1] else "The run got over it.")
             + interval(history, first)
         )
-        yield Finding(self.code, self.name, severity, "", first, value, np.nan, message, last, "", self._advice(before))
-
-    @staticmethod
-    def _advice(before: Floats) -> tuple[Prescription, ...]:
-        """Return what to do: a loss that grew first asks for smaller steps, one that broke at once does not."""
-        tail = before[-8:]
-        grew = len(tail) >= 2 and tail[-1] > 2 * abs(float(np.median(before)))
-        return (LOWER_RATE, CLIP, GUARD, CHECK_DATA) if grew else (GUARD, CHECK_DATA, LOWER_RATE, CLIP)
+        advice = (GUARD, CHECK_DATA, LOWER_RATE, CLIP)
+        if grew(history, first):  # a loss that grew first asks for smaller steps, one that broke at once does not
+            advice = (LOWER_RATE, CLIP, GUARD, CHECK_DATA)
+        yield Finding(self.code, self.name, severity, "", first, value, np.nan, message, last, "", advice)

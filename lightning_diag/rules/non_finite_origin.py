@@ -32,15 +32,23 @@ def last_good_sample(history: History, step: int) -> int:
 
 
 def interval(history: History, step: int) -> str:
-    """Say between which steps the origin lies and how to catch it; "" if the step before was sampled."""
+    """Say between which steps the origin lies and how to catch it; "" if this step and the one before were sampled."""
     good = last_good_sample(history, step)
-    if good >= step - 1:
+    if good >= step - 1 and (step in history.steps or not len(history.steps)):
         return ""
     since = "the start" if good < 0 else f"step {good}, the last one sampled before,"
     return (
         f" The origin lies between {since} and step {step}; to catch it, run again with the same seed "
         "(seed_everything) and Diagnostics(every_n_steps=1)."
     )
+
+
+def grew(history: History, step: int) -> bool:
+    """Tell whether the loss grew without bound before a step: then the steps were too long, whatever broke."""
+    loss = history.series("loss")
+    before = loss.values[loss.steps < step]
+    before = before[np.isfinite(before)]
+    return len(before) >= 2 and bool(before[-1] > 2 * abs(float(np.median(before))))
 
 
 def broken_parameters(history: History, names: tuple[str, ...], step: int) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from lightning_diag.records import Floats, History
 from lightning_diag.rules.metrics import aligned, direction, improves, pairs, signed
 from lightning_diag.rules.phase import loss_breaks
 from lightning_diag.rules.rule import Unmeasured, check_range
-from lightning_diag.trends import Gap, gap, noise, smooth
+from lightning_diag.trends import Gap, falls, gap, noise, smooth
 
 _STOP = Prescription(
     "Stop early and keep the best weights: EarlyStopping(monitor='{0}', mode='{1}', patience=5) and "
@@ -36,8 +36,8 @@ class Overfitting:
         worse than the best (smoothed) one by more than ``min_rise_in_noise`` standard deviations and by
         ``min_rise`` of what had been gained, most points since then are, and training improved meanwhile by
         more than its noise. Or validation stands still for the last half of the points while training makes
-        ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) got better
-        since, or no worse while the loss lost less than half of its gain: then it only grew too sure of itself.
+        ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) still gets better
+        beyond its own noise, or where the loss merely stalls and the score does not fall.
 
     Why it matters:
         The network now learns the training examples by heart. Each further epoch makes it worse on new data.
@@ -107,16 +107,16 @@ class Overfitting:
         at = parted.best if worse else len(v) // 2
         sign = -1.0 if direction(history, names[1]) == "higher" else 1.0
         plain, best, end = names[1].removeprefix("metric/"), sign * v[at], sign * parted.level[1]
-        words = f"got worse from {best:.4g} to {end:.4g}" if worse else f"has stood still at {end:.4g}"
+        words = f"got worse from {best:.4g} to {end:.4g}" if worse else f"has not got better ({end:.4g})"
         first, last = int(steps[at]), int(steps[-1])
         message = (
             f"{plain} {words} in steps {first} to {last} ({len(v) - at} validation points, noise {parted.noise:.2g}) "
             f"while {names[0].removeprefix('metric/')} went on from {sign * t[at]:.4g} to {sign * parted.level[0]:.4g}."
         )
-        slightly = not worse or parted.rise < 0.5 * parted.improvement
-        harmless = self._scores_hold(history, names[1], int(steps[at]), stalled=slightly)
+        harmless = self._scores_hold(history, names[1], int(steps[at]), stalled=not worse)
         message += (
-            f" But {harmless} has not got worse: the model is only too sure of its mistakes."
+            f" But {harmless} {'still gets better' if worse else 'has not got worse'}: the model is only too sure of "
+            "its mistakes."
             if harmless
             else " The model now learns the training examples by heart, at the cost of new ones."
         )
@@ -168,6 +168,6 @@ class Overfitting:
                     continue
                 s, end, slack = smooth(v, 3), float(np.median(v[-3:])), 2 * noise(v)
                 held = end - s.min() <= max(slack, 0.02 * float(v[0] - s.min()))
-                if held and (stalled or end < s[~late].min() - slack):
+                if held and (not falls(-v) if stalled else end < s[~late].min() - slack):
                     return name.removeprefix("metric/")
         return ""

@@ -32,6 +32,13 @@ def loss_breaks(history: History) -> bool:
     return len(v) > 0 and not np.isfinite(v[-1])
 
 
+def first_break(history: History) -> int:
+    """Return the first step with a loss that is not finite; the step after the last loss if there is none."""
+    loss = history.series("loss")
+    bad = loss.steps[~np.isfinite(loss.values)]
+    return int(bad[0]) if len(bad) else steps_seen(history)
+
+
 def is_running(history: History) -> bool:
     """Tell whether the run goes on, so that a judgement can wait."""
     return str(history.run.get("status", "finished")) == "running"
@@ -123,6 +130,15 @@ def _rates(history: History) -> tuple[Ints, Floats]:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     steps = history.series(names[0]).steps
     return steps, np.nan_to_num(np.array([at_steps(history, n, steps) for n in names])).max(axis=0)
+
+
+def idle_since(history: History, share: float) -> int:
+    """Return the step since which the learning rate stays below a share of its highest; steps_seen if it does not."""
+    known, rates = _rates(history)
+    if not len(rates) or rates.max() <= 0:
+        return steps_seen(history)
+    high = known[rates >= share * rates.max()]
+    return min(int(high[-1]) + 1, steps_seen(history))
 
 
 def rate_share(history: History, steps: Ints) -> Floats:

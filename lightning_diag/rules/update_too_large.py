@@ -10,7 +10,16 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History, Ints
-from lightning_diag.rules.phase import Bools, is_running, loss_breaks, loss_descent, matrices, pick, steps_seen
+from lightning_diag.rules.phase import (
+    Bools,
+    first_break,
+    is_running,
+    loss_breaks,
+    loss_descent,
+    matrices,
+    pick,
+    steps_seen,
+)
 from lightning_diag.rules.rule import Unmeasured, between
 from lightning_diag.trends import smooth
 
@@ -66,6 +75,8 @@ class UpdateTooLarge:
         enough = self.min_steps * (5 if is_running(history) else 1)
         if not breaks and (loss.kind == "unknown" or steps_seen(history) < enough or len(steps) < 5):
             raise Unmeasured(f"{len(steps)} samples of {steps_seen(history)} steps; 5 of {enough} are needed")
+        if breaks:  # what a broken loss did to the weights says nothing of the steps before
+            ratio, steps = ratio[steps < first_break(history)], steps[steps < first_break(history)]
         recent = ratio[-(4 if breaks else self.last_samples) :]
         level = _medians(recent) if len(recent) else None
         if level is None:

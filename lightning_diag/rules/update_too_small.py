@@ -11,11 +11,26 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History, Ints
 from lightning_diag.rules.metrics import already_good, is_improving
-from lightning_diag.rules.phase import Bools, loss_descent, matrices, pick, rate_share, rates_rise, skips_bad_steps
-from lightning_diag.rules.rule import Unmeasured, between, check_range
+from lightning_diag.rules.phase import (
+    Bools,
+    idle_since,
+    loss_descent,
+    matrices,
+    pick,
+    rate_share,
+    rates_rise,
+    skips_bad_steps,
+    steps_seen,
+)
+from lightning_diag.rules.rule import Unmeasured, between, check_range, percent
+from lightning_diag.trends import is_plateau
 
 _RATE = Prescription(
     "Raise the learning rate by a factor of 10 (or more, until the ratio is about 0.001).", {"lr": "x10"}
+)
+_SCHEDULE = Prescription(
+    "Check the unit of the schedule: a decay meant for epochs must not run with interval='step', and its length "
+    "(T_max, total_steps, milestones) must be that of the run (trainer.estimated_stepping_batches)."
 )
 _ADAM = Prescription("Use AdamW, whose steps do not shrink with the gradient.", {"optimizer": "adamw", "lr": 1e-3})
 _NOTHING = 1e-12  # a gradient that float32 weights of usual size cannot feel at usual learning rates
@@ -34,15 +49,17 @@ class UpdateTooSmall:
     What it finds:
         Update-to-weight ratio of the median weight matrix below ``min_ratio`` in the last samples taken at no
         less than half of the highest learning rate, while the loss does not fall. An error if nothing moves at
-        all.
+        all. Or the learning rate fell below ``idle_rate`` of its highest and stays there for ``max_idle`` of the
+        run or more, weights no longer move, and the loss had not stopped falling before the rate went.
 
     Why it matters:
         A ratio of 1e-6 takes a million steps to change the weights by about themselves.
 
     When it is silent:
         The loss falls or a logged metric improves; the learning rate is still being warmed up, or was decayed on
-        purpose; a score is good already (0.9 or more); a run that continues another or with frozen parameters
-        and starts trained, as long as it moves at all; biases, norm scales and embeddings.
+        purpose: in the last percents of a run, or when the loss had come to rest at a tenth of it or more; a score
+        is good already (0.9 or more); a run that continues another or with frozen parameters and starts trained,
+        as long as it moves at all; biases, norm scales and embeddings.
 
     What to do:
         Raise the learning rate; check that the optimizer holds the parameters of this model. If
@@ -60,12 +77,18 @@ class UpdateTooSmall:
     min_ratio: float = 1e-6
     last_samples: int = 8
     min_samples: int = 5
+    idle_rate: float = 1e-6
+    max_idle: float = 0.25
 
     def __post_init__(self) -> None:
         check_range(self, "min_ratio", 0.0, 1.0)
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield one finding for the whole model, at its slowest matrix."""
+        idle = self._idle(history)
+        if idle is not None:
+            yield idle
+            return
         names, steps, ratio = self._ratios(history)
         loss = loss_descent(history)
         if len(steps) < self.min_samples or loss.n < 20:
@@ -82,6 +105,30 @@ class UpdateTooSmall:
         pull = pick(history, "gradient/rms", names, steps)
         starved = bool(np.nanmedian(pull) < _NOTHING) if np.isfinite(pull).any() else False
         yield self._finding(names[int(np.argmin(recent))], len(names), level, steps, starved=starved)
+
+    def _idle(self, history: History) -> Finding | None:
+        """Return the finding of a learning rate that is as good as 0 for a large part of the run."""
+        total, since = steps_seen(history), idle_since(history, self.idle_rate)
+        loss, names = history.series("loss"), matrices(history)
+        late = history.table("update/rms").steps
+        late = late[late >= since]
+        if total - since < self.max_idle * total or len(late) < self.min_samples or total < 20 or not names:
+            return None
+        update, weight = (pick(history, s, names, late) for s in ("update/rms", "parameter/rms"))
+        moved = update[weight > 0] / weight[weight > 0]
+        moved = moved[np.isfinite(moved)]
+        before = loss.values[(loss.steps < idle_since(history, 0.1))]
+        if not len(moved) or np.median(moved) >= self.min_ratio or is_plateau(before) or already_good(history):
+            return None
+        text = (
+            f"The learning rate fell below {self.idle_rate:g} of its highest by step {since} and stayed there: in "
+            f"{percent((total - since) / total)} of the run weights did not move. The loss had not come to rest "
+            f"before; after step {idle_since(history, 0.1)} the rate was less than a tenth of its highest."
+        )
+        level, last = float(np.median(moved)), int(late[-1])
+        return Finding(
+            self.code, self.name, Severity.WARNING, names[0], since, level, self.min_ratio, text, last, "", (_SCHEDULE,)
+        )  # fmt: skip
 
     @staticmethod
     def _ratios(history: History) -> tuple[tuple[str, ...], Ints, Floats]:
