@@ -62,7 +62,7 @@ def test_absent():
     assert "update/ratio" in unmeasured(history(flat_loss()), "update-too-large")
     made = run(lambda s, j: 0.8, flat_loss(50), steps=(0, 1, 2, 4, 8, 16, 32, 49), status="running")
     assert "needed" in unmeasured(made, "update-too-large")
-    made.set_layers(layers(type_="Embedding")[:-1])
+    made.layers = tuple(layers(type_="Embedding")[:-1])
     assert "no weight matrix" in unmeasured(made, "update-too-large")
 
 

@@ -79,7 +79,7 @@ def _early():
 
 def _without_layers():
     made = run(fading)
-    made.set_layers([])
+    made.layers = ()
     return made
 
 
