@@ -120,17 +120,20 @@ class Diagnostics(Callback):
         self._with_fit(lambda fit: fit.start_batch(trainer, batch, batch_idx))
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
-        self._with_fit(lambda fit: fit.before_backward(trainer, pl_module))
+        if self._sampling:
+            self._with_fit(lambda fit: fit.before_backward(trainer, pl_module))
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        self._with_fit(lambda fit: fit.observer.after_backward())
+        if self._sampling:
+            self._with_fit(lambda fit: fit.observer.after_backward())
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
         self._with_fit(lambda fit: fit.observer.before_optimizer(optimizer, fit.step))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._with_fit(lambda fit: fit.end_batch(trainer, pl_module, outputs))
-        self._with_fit(Fit.settle)
+        if self._fit is not None and self._fit.observer.ranks.several:
+            self._with_fit(Fit.settle)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking:
@@ -191,6 +194,10 @@ class Diagnostics(Callback):
             raise
         self._history = self._fit.history
         self._fit.agree()
+
+    @property
+    def _sampling(self) -> bool:
+        return self._fit is not None and self._fit.observer.sampling
 
     def _with_fit(self, act: Callable[[Fit], object]) -> None:
         fit = self._fit

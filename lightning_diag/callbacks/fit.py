@@ -106,9 +106,10 @@ class Fit:
         if self.crashed:
             return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(loss, torch.Tensor) and module.automatic_optimization:
-            loss = loss * trainer.accumulate_grad_batches  # Lightning divided it
-        logged = trainer.callback_metrics if self.stepping else {}
+        parts = trainer.accumulate_grad_batches
+        if parts != 1 and isinstance(loss, torch.Tensor) and module.automatic_optimization:
+            loss = loss * parts  # Lightning divided it
+        logged = trainer.callback_metrics if self.stepping and self._reads_metrics(trainer) else {}
         if not self.observer.end_batch(self.step, trainer.current_epoch, loss, logged, stepped=self.stepping):
             return
         if self.observer.sample is not None:
@@ -117,6 +118,15 @@ class Fit:
             self._judge(trainer, module, draw=False)
         elif self.observer.alarming:
             self._act_on(self.judgement.trip(), trainer, module)
+
+    def _reads_metrics(self, trainer: Any) -> bool:
+        """Return whether the metrics logged in this step are read: Lightning takes long to gather them.
+
+        A thousand times in a run, and no less often than they are logged; each epoch's are read at its end anyway.
+        """
+        steps = self.history.run.get("steps_planned") or self.step
+        every = max(1, min(getattr(trainer, "log_every_n_steps", 50), steps // 1000))
+        return self.observer.sampling or self.step % every == 0
 
     def settle(self) -> None:
         """After all of a batch: the other ranks wait for no message of this one."""

@@ -22,7 +22,7 @@ from lightning_diag.probes.samples import Sample, arranged
 from lightning_diag.probes.sampling import SamplingPlan
 from lightning_diag.probes.step import SampledStep
 from lightning_diag.probes.units import SilentUnits
-from lightning_diag.records import History, Layer
+from lightning_diag.records import History
 
 _SUSPECTS = 0.25  # share of a layer's units that must look dead before extra samples are taken
 _JUMP = 10.0  # a loss above this multiple of its running mean makes the next steps sampled
@@ -98,8 +98,8 @@ class Observer:
     def _compiled_state(self) -> str:
         if not can_run_eagerly():
             return "forward pass unmeasured: this torch cannot run compiled code eagerly (2.6 or later can)"
-        known = {"eager": "run eagerly", "skip": "forward pass unmeasured: compiled='skip'"}
-        return known.get(self.compiled, self.compiled)
+        skipped = "forward pass unmeasured: compiled='skip'"
+        return {"eager": "run eagerly", "skip": skipped}.get(self.compiled, self.compiled)
 
     def _ran_out_of_memory(self, error: BaseException) -> None:
         """An eager step did not fit into memory: say so once, leave compiled code alone from now on."""

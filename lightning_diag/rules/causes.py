@@ -47,6 +47,8 @@ CAUSES: tuple[Cause, ...] = (
     # signals that do not come through
     Cause("dead-units", "vanishing-gradients", "no gradient passes a unit that is never active"),
     Cause("saturated-units", "vanishing-gradients", "the derivative of a saturated unit is about zero"),
+    Cause("exploding-gradients", "vanishing-gradients", "one huge step threw the weights to where no gradient passes"),
+    Cause("update-too-large", "vanishing-gradients", "huge steps threw the weights to where no gradient passes"),
     Cause("vanishing-gradients", "dead-units", "activations so small that the least step of a bias switches them off"),
     Cause("dead-units", "update-too-small", "no gradient passes a unit that is never active", timed=False),
     Cause("saturated-units", "update-too-small", "the derivative of a saturated unit is about zero", timed=False),

@@ -76,6 +76,20 @@ def signal_depth(history: History) -> tuple[tuple[str, ...], Ints, Floats, Float
     return sites, steps, forward, _decades(pick(history, "activation_gradient/rms", sites, steps))
 
 
+def start_growth(history: History, step: int) -> tuple[str, float]:
+    """Return (the last hidden site with weights, its standard deviation at a step over the largest of the batch).
+
+    Growth is NaN where the batch holds no numbers but indices, or where either was not measured.
+    """
+    sites = tuple(x.site for x in history.layers if x.role == "hidden" and any(is_matrix(x, p) for p in x.parameters))
+    batch = history.run.get("batch") or {}
+    inputs = tuple(str(k) for k, v in batch.items() if isinstance(v, dict) and "float" in str(v.get("dtype")))
+    at = np.array([step], dtype=np.int64)
+    came, went = pick(history, "batch/std", inputs, at)[0], pick(history, "activation/std", sites[-1:], at)[0]
+    came = came[np.isfinite(came) & (came > 0)]
+    return (sites[-1], float(went[0] / came.max())) if len(came) and len(went) else ("", float("nan"))
+
+
 def _decades(matrix: Floats) -> Floats:
     """Return how many decades the last measured site lies above the first, shape (samples,), 0 if unknown."""
     matrix = matrix[:, np.isfinite(matrix).any(axis=0)]

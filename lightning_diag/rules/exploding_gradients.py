@@ -10,9 +10,10 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
-from lightning_diag.rules.depth import gradient_depth, signal_depth
+from lightning_diag.rules.depth import gradient_depth, signal_depth, start_growth
 from lightning_diag.rules.phase import is_learning
 from lightning_diag.rules.rule import Unmeasured, between
+from lightning_diag.rules.trivial import trivial_loss
 from lightning_diag.trends import jumps, noise
 
 _CLIP = Prescription("Clip gradients by norm: Trainer(gradient_clip_val=1.0).", {"gradient_clip_val": 1.0})
@@ -35,7 +36,9 @@ class ExplodingGradients:
         Over depth: gradient over weight of the early third of the weight matrices exceeds that of the late third
         by ``min_depth_decades`` powers of ten in the last samples, and the loss does not fall. From the start: in
         the first sample the standard deviation of the hidden outputs grows by ``min_start_decades`` powers of ten
-        over depth, and so does the gradient on its way back; a warning if the loss falls all the same.
+        over depth, and so does the gradient on its way back; or, as within a recurrent layer, the last hidden output
+        is ``min_growth`` times as large as the batch, and the first cross entropy ``min_start_loss`` times that of
+        equal probabilities. A warning if the loss falls all the same.
 
     Why it matters:
         One step along a huge gradient throws the weights far away from all that was learned, often to where the
@@ -62,6 +65,8 @@ class ExplodingGradients:
     min_jump_decades: float = 2.0
     min_depth_decades: float = 3.0
     min_start_decades: float = 2.0
+    min_growth: float = 10.0
+    min_start_loss: float = 10.0
     warm_samples: int = 5
     last_samples: int = 8
 
@@ -70,7 +75,9 @@ class ExplodingGradients:
         over_steps = list(self._over_steps(history))
         if not over_steps and len(history.table("total/gradient_norm")) < self.warm_samples:
             raise Unmeasured(f"fewer than {self.warm_samples} samples of the gradient norm: train for more steps")
-        yield from over_steps or list(self._hot_start(history)) or self._over_depth(history)
+        yield from (
+            over_steps or list(self._hot_start(history)) or list(self._wild_start(history)) or self._over_depth(history)
+        )
 
     def _over_steps(self, history: History) -> Iterator[Finding]:
         table, loss = history.table("total/gradient_norm"), history.series("loss")
@@ -140,6 +147,33 @@ class ExplodingGradients:
         value, limit, advice = 10.0 ** -backward[0], 10.0**self.min_start_decades, (_INIT, _NORM, _CLIP, _RATE)
         last = int(lasting[-1])
         yield Finding(self.code, self.name, severity, sites[0], step, value, limit, message, last, "", advice)
+
+    def _wild_start(self, history: History) -> Iterator[Finding]:
+        """Yield the finding of a first loss that says that predictions are huge, because hidden outputs are.
+
+        Growth over the steps of a recurrent layer has no layers to be seen at.
+        """
+        loss, trivial = history.series("loss"), trivial_loss(history)
+        calls: list[dict[str, object]] = list(history.run.get("losses") or ())
+        fresh = not (history.run.get("continues") or history.run.get("frozen"))
+        if not fresh or not len(loss) or not trivial > 0 or "cross_entropy" not in str(calls[0].get("loss")):
+            return
+        site, growth = start_growth(history, int(loss.steps[0]))
+        first = float(loss.values[0])
+        if not (growth >= self.min_growth and first >= self.min_start_loss * trivial):
+            return
+        learning, step = is_learning(history), int(loss.steps[0])
+        message = (
+            f"The first loss is {first:.3g}, {first / trivial:.2g} times the {trivial:.3g} of a constant prediction: "
+            f"the output of {site} is {growth:.2g} times as large as the batch"
+            + (" (the loss falls all the same). " if learning else ". ")
+            + "The weights started too large for so many layers, or steps of a recurrent layer: what grows on its way "
+            "forward makes the gradients grow on their way back."
+        )
+        severity = Severity.WARNING if learning else Severity.ERROR
+        advice = (_INIT, _NORM, _CLIP, _RATE)
+        limit = self.min_growth
+        yield Finding(self.code, self.name, severity, site, step, growth, limit, message, step, "", advice)
 
     def _over_depth(self, history: History) -> Iterator[Finding]:
         if not {"gradient/rms", "parameter/rms"} <= set(history.statistics):

@@ -129,7 +129,11 @@ class LossNotDecreasing:
             + ("Training makes the model worse." if rising else "The model has learned about nothing.")
         )
         if np.isfinite(trivial):
-            message += f" A predictor that ignores its input has a loss of {trivial:.4g}."
+            message = (
+                f"The loss went from {loss.begin:.4g} to {loss.end:.4g} in {loss.n} steps ({first} to {last}) and "
+                f"stays there; a predictor that ignores its input has a loss of {trivial:.4g}. The model has learned "
+                "nothing about how targets depend on inputs."
+            )
         severity = Severity.INFO if info and not rising else Severity.ERROR if rising else Severity.WARNING
         advice = (_RATE_DOWN, _LOSS, _OVERFIT) if rising else (_OVERFIT, _RATE_UP, _LOSS, _INPUT)
         fall = loss.begin - loss.end

@@ -55,7 +55,7 @@ def is_stuck_at(history: History, trivial: float, *, tolerance: float = 0.02, mi
         return False
     half = values[len(values) // 2 :]
     level, error = float(np.median(half)), 1.2533 * noise(half) / float(np.sqrt(len(half)))
-    near = 2 * error < tolerance * trivial and -2 * error < level - trivial < tolerance * trivial
+    near = 3 * error < tolerance * trivial and -3 * error < level - trivial < tolerance * trivial
     return bool(near and descent(half).kind in ("flat", "rising") and not _validates_below(history, trivial, tolerance))
 
 

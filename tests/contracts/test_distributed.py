@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +30,38 @@ LIMIT = 120  # seconds after which a run counts as hanging
 EXACT = ("zero_fraction", "nonfinite", "nan", "input_nonfinite", "silent_fraction")
 
 
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def launch(root: Path, *scenarios: str, module: str = "tests.contracts.two_ranks") -> subprocess.CompletedProcess[str]:
-    """Run scenarios on two ranks; a hang fails."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    """Run scenarios on two ranks that Lightning launches; a hang fails."""
     return subprocess.run(
         [sys.executable, "-m", module, str(root), *scenarios],
-        cwd=ROOT, env=environment, timeout=LIMIT, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=ENVIRONMENT, timeout=LIMIT, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def launch_side_by_side(root: Path, *scenarios: str) -> None:
+    """The same, both ranks started at once (the launcher starts the second when the first has imported all)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.contracts.two_ranks", str(root), *scenarios],
+            cwd=ROOT, env={**ENVIRONMENT, **address, "LOCAL_RANK": str(rank)}, text=True, stderr=subprocess.PIPE,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    try:
+        for rank in ranks:
+            _, errors = rank.communicate(timeout=LIMIT)
+            assert rank.returncode == 0, errors[-3000:]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
 
 
 class Seen:
@@ -51,8 +80,7 @@ QUICK = ("plain", "accumulation", "uneven", "sick", "nothing on one rank", "brok
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("two-ranks")
-    done = launch(place, *QUICK)
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch_side_by_side(place, *QUICK)
     return place
 
 
@@ -186,6 +214,22 @@ def test_the_users_failure_on_one_rank_hangs_nothing(tmp_path: Path) -> None:
     assert "the user's fault on one rank" in done.stderr
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+def test_a_fit_in_another_process_reports_to_this_one(tmp_path: Path) -> None:
+    diagnostics = watch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
+        child = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path, diagnostics))
+        child.start()
+    child.join(LIMIT)
+    assert child.exitcode == 0
+    assert len(diagnostics.history) > 5
+    assert diagnostics.report.ok
+    assert diagnostics.history.run["status"] == "finished"
+    assert list(Path(tempfile.gettempdir()).glob(f"{Path(diagnostics._mailbox.place).name}*")) == []
+
+
+@pytest.mark.full
 def test_spawned_processes_report_to_the_main_one(tmp_path: Path) -> None:
     done = launch(tmp_path, "spawn", module="tests.contracts.spawned")
     assert done.returncode == 0, done.stderr[-3000:]

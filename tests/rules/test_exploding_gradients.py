@@ -1,5 +1,6 @@
 import numpy as np
 
+from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, flat_loss, history, judged, layers, unmeasured
 
 
@@ -77,3 +78,35 @@ def test_sick_hot_start_grows_forward_and_backward():
         assert found.step == 0
     forward_only = {**grows, "activation_gradient/rms": lambda s, j: 1.0}
     assert judged(history(flat_loss(), structure=layers(8), tables=forward_only), "exploding-gradients") == []
+
+
+RECURRENT = [
+    Layer("cell", "RNN", units=32, parameters=("cell.weight_ih_l0", "cell.weight_hh_l0")),
+    Layer("head", "Linear", role="output", units=10, parameters=("head.weight",)),
+]
+CALL = {"site": "cross_entropy", "loss": "cross_entropy", "reduction": "mean", "weighted": False,
+        "prediction_shape": [32, 10], "target_dtype": "torch.int64"}  # fmt: skip
+
+
+def recurrent(first, *, batch_std=0.4, kind="torch.float32", **facts):
+    """A run of one recurrent layer with outputs of 20 whose loss comes down from ``first``."""
+    loss = falling_loss() + (first - 2.3) * np.exp(-np.arange(400) / 5)
+    tables = {"total/gradient_norm": lambda s, j: 1.0, "activation/std": lambda s, j: (20.0, 50.0)[j]}
+    made = history(loss, structure=RECURRENT, tables=tables, losses=[CALL], batch={"0": {"dtype": kind}}, **facts)
+    made.set_sites("batch", ["0"])
+    for step in made.steps:
+        made.add_sample(int(step), 0, {"batch/std": [batch_std]})
+    return made
+
+
+def test_sick_growth_over_the_steps_of_a_recurrent_layer():
+    (found,) = judged(recurrent(74.0), "exploding-gradients")
+    assert (found.severity.value, found.site, found.step) == ("warning", "cell", 0)
+    assert "orthogonal" in found.prescriptions[0].text
+
+
+def test_healthy_large_outputs_without_a_wild_loss_raw_inputs_indices_and_trained_models():
+    assert judged(recurrent(5.0), "exploding-gradients") == []
+    assert judged(recurrent(74.0, batch_std=96.0), "exploding-gradients") == []
+    assert judged(recurrent(74.0, kind="torch.int64"), "exploding-gradients") == []
+    assert judged(recurrent(74.0, frozen=["cell.weight_ih_l0"]), "exploding-gradients") == []

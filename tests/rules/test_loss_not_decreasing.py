@@ -70,3 +70,48 @@ def test_absent():
     warming = history(flat_loss(), points={"learning_rate/0": list(np.linspace(0, 1, 400))})
     assert "warmed up" in unmeasured(warming, "loss-not-decreasing")
     assert "non-finite-loss" in unmeasured(history([*flat_loss(), np.nan]), "loss-not-decreasing")
+
+
+CALL = {"site": "cross_entropy", "loss": "cross_entropy", "reduction": "mean", "weighted": False,
+        "prediction_shape": [32, 10], "target_dtype": "torch.int64"}  # fmt: skip
+
+
+def came_down(to, noise=0.02):
+    """A loss that starts far too high and comes down in its first steps."""
+    return 40 * np.exp(-np.arange(400) / 5) + flat_loss(level=to, noise=noise)
+
+
+def test_sick_comes_down_to_the_loss_of_a_constant_and_stays():
+    (found,) = judged(history(came_down(np.log(10)), losses=[CALL]), "loss-not-decreasing")
+    assert found.severity == "warning"
+    assert "2.303" in found.message
+
+
+@pytest.mark.parametrize("level", [0.9 * np.log(10), 1.3 * np.log(10)])  # better than a constant; with a penalty added
+def test_healthy_away_from_the_loss_of_a_constant(level):
+    assert judged(history(came_down(level), losses=[CALL]), "loss-not-decreasing") == []
+
+
+@pytest.mark.parametrize("change", [{"weighted": True}, {"reduction": "sum"}, {"target_dtype": "torch.float32"}])
+def test_no_constant_is_known(change):
+    assert judged(history(came_down(np.log(10)), losses=[CALL | change]), "loss-not-decreasing") == []
+    assert judged(history(came_down(np.log(10)), losses=[CALL, CALL]), "loss-not-decreasing") == []
+
+
+def test_accuracy_by_chance_is_no_learning_but_validation_below_the_constant_is():
+    lucky = {"metric/val_acc": list(np.linspace(0.07, 0.13, 10)), "metric/val_loss": [2.30] * 10}
+    assert judged(history(came_down(np.log(10)), points=lucky, losses=[CALL]), "loss-not-decreasing")
+    learns = lucky | {"metric/val_loss": list(np.linspace(2.3, 1.9, 10))}
+    assert judged(history(came_down(np.log(10)), points=learns, losses=[CALL]), "loss-not-decreasing") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "mean", "rms", "constant"),
+    [("mse_loss", 3.0, 5.0, 16.0), ("binary_cross_entropy_with_logits", 0.2, 0.2**0.5, 0.5004)],
+)
+def test_constant_from_the_targets(kind, mean, rms, constant):
+    made = history(came_down(constant, noise=0.01 * constant), losses=[CALL | {"site": kind, "loss": kind}])
+    made.set_sites("target", [kind])
+    made.add_sample(0, 0, {"target/mean": [mean], "target/rms": [rms]})
+    (found,) = judged(made, "loss-not-decreasing")
+    assert f"{constant:.4g}" in found.message

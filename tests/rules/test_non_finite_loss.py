@@ -44,3 +44,10 @@ def test_transient_is_a_warning_and_info_where_a_scaler_skips():
 
 def test_absent():
     assert "loss" in unmeasured(history(tables=TABLES, steps=STEPS), "non-finite-loss")
+
+
+def test_interval_where_the_step_itself_was_not_sampled():
+    loss = falling_loss()
+    loss[3:] = np.nan  # step 2 was sampled, step 3 was not: nobody saw which layer it was
+    (found,) = judged(history(loss, tables=TABLES), "non-finite-loss")
+    assert "between step 2, the last one sampled before, and step 3" in found.message

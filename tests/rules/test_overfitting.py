@@ -76,3 +76,20 @@ def test_absent():
     assert "same name" in unmeasured(run(DOWN, U, ("train_loss", "val_nll")), "overfitting")
     assert "same name" in unmeasured(run(DOWN, U, ("train_zeta", "val_zeta")), "overfitting")
     assert unmeasured(history([1.0] * 50), "overfitting")
+
+
+def test_rising_loss_is_a_warning_where_accuracy_stands_still():
+    stands = 0.6 - 0.3 * np.exp(-X / 2) + JITTER
+    (found,) = judged(run(DOWN, U + JITTER, more={"metric/val_acc": list(stands)}), "overfitting")
+    assert found.severity == "warning"
+
+
+def test_stalled_loss_is_a_warning_where_accuracy_falls_within_the_noise_of_a_point():
+    rng = np.random.default_rng(1)
+    train = np.concatenate([np.linspace(0.7, 0.6, 20), np.linspace(0.58, 0.2, 20)])
+    worse = np.linspace(0.88, 0.7, 40) + 0.07 * rng.standard_normal(40)
+    made = run(train, 0.6 + 0.15 * rng.standard_normal(40), more={"metric/val_acc": list(worse)})
+    (found,) = judged(made, "overfitting")
+    assert found.severity == "warning"
+    held = run(train, 0.6 + 0.15 * rng.standard_normal(40), more={"metric/val_acc": [0.8, 0.82, 0.81, 0.83] * 10})
+    assert [f.severity for f in judged(held, "overfitting")] == ["info"]

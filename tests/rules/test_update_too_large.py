@@ -78,3 +78,11 @@ def test_overshoot_before_learning_is_a_warning():
 def test_a_break_that_no_growth_announced_is_not_blamed_on_the_steps():
     made = run(lambda s, j: 0.2, np.array([0.1, 0.7, np.nan, np.nan]), steps=(0, 1, 2, 3))
     assert judged(made, "update-too-large") == []
+
+
+def test_what_a_broken_loss_left_behind_does_not_hide_the_steps_before():
+    loss = np.full(400, np.nan)
+    loss[:17] = 2.3 * 4.0 ** np.arange(17)
+    (found,) = judged(run(lambda s, j: 5.0 if s <= 16 else 0.0, loss), "update-too-large")
+    assert found.severity == "error"
+    assert found.last_step <= 16

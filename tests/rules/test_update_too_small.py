@@ -53,3 +53,25 @@ def test_absent():
     assert "warmed up" in unmeasured(run(lambda s: 1e-8, flat_loss(), rates=warming), "update-too-small")
     assert "needed" in unmeasured(run(lambda s: 1e-8, flat_loss(10)), "update-too-small")
     assert "update/rms" in unmeasured(history(flat_loss()), "update-too-small")
+
+
+GONE = [0.1 * 0.9**i for i in range(400)]
+
+
+def test_sick_rate_is_gone_by_the_middle_of_the_run():
+    small_late = lambda s: 1e-3 if s < 100 else 0.0  # noqa: E731
+    loss = flat_loss(level=2.2)
+    loss[:20] += np.linspace(0.3, 0.0, 20)
+    (found,) = judged(run(small_late, loss, rates=GONE), "update-too-small")
+    assert found.severity == "warning"
+    assert found.step == 132
+    assert "schedule" in found.prescriptions[0].text
+
+
+def test_rate_that_goes_when_the_loss_has_come_to_rest_is_healthy():
+    rates = [0.1] * 200 + [0.0] * 200
+    small_late = lambda s: 1e-3 if s < 200 else 0.0  # noqa: E731
+    rested = 0.5 + 1.8 * np.exp(-np.arange(400) / 15) + 0.01 * np.random.default_rng(0).standard_normal(400)
+    assert judged(run(small_late, rested, rates=rates), "update-too-small") == []
+    last_tenth = [0.1] * 360 + [0.0] * 40
+    assert judged(run(lambda s: 1e-3, falling_loss(), rates=last_tenth), "update-too-small") == []
