@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 REPORT_SCHEMA = 1
+_MOST_BYTES = 64 << 20
 
 
 class Severity(str, Enum):
@@ -215,8 +216,16 @@ class Report:
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
-        """Read ``health.json``."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        """Read ``health.json``.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is no regular file, larger than 64 MiB, or no report.
+        """
+        path = Path(path)
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"{path} is no report: not a regular file, or larger than {_MOST_BYTES} bytes")
+        return cls.from_json(path.read_text(encoding="utf-8"))
 
     # -- for people --------------------------------------------------------------------------------------
 
@@ -245,8 +254,9 @@ class Report:
         e = html.escape
         rows = "".join(
             f"<tr><td>{e(f.code)}</td><td>{e(f.name)}</td><td>{e(str(f.severity))}</td><td>{e(f.site)}</td>"
-            f"<td>{f.step}</td><td>{e(f.message)}<br>{'<br>'.join(e(p.text) for p in f.prescriptions)}</td></tr>"
+            f"<td>{e(str(f.step))}</td><td>{text}</td></tr>"
             for f in self.findings
+            for text in ["<br>".join(map(e, (f.message, *(p.text for p in f.prescriptions))))]
         )
         head = "".join(f"<th>{x}</th>" for x in ("code", "name", "severity", "site", "step", "what, and what to do"))
         return f"<p><b>Training health</b>: {e(self.summary())}</p><table><tr>{head}</tr>{rows}</table>"
@@ -296,4 +306,6 @@ def _number(x: Any) -> float:
 
 def _finding(x: Mapping[str, Any]) -> Finding:
     prescriptions = tuple(Prescription(p["text"], p.get("changes", {})) for p in x["prescriptions"])
-    return Finding(**{**x, "value": _number(x["value"]), "limit": _number(x["limit"]), "prescriptions": prescriptions})
+    numbers = {"value": _number(x["value"]), "limit": _number(x["limit"])}
+    steps = {"step": int(x["step"]), "last_step": int(x.get("last_step", -1))}
+    return Finding(**{**x, **numbers, **steps, "prescriptions": prescriptions})

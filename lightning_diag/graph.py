@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -118,7 +118,12 @@ def _is_convolution(module: nn.Module | None) -> bool:
     return isinstance(module, kinds)
 
 
-def with_roles(layers: list[Layer]) -> list[Layer]:
-    """Return the layers with the last one that has parameters, and what runs after it, as output."""
+def with_roles(layers: list[Layer], predicted: Collection[str] = ()) -> list[Layer]:
+    """Return the layers with their roles.
+
+    Outputs are the last layer that has parameters and what runs after it, what made a prediction that a loss was called
+    with (``predicted``), and, where that is an activation, the layer before it: a model may have several heads.
+    """
     last = max((i for i, x in enumerate(layers) if x.parameters), default=len(layers) - 1)
-    return [replace(x, role="output" if i >= last else "hidden") for i, x in enumerate(layers)]
+    heads = {*predicted, *(x.follows for x in layers if x.site in predicted and x.activation)}
+    return [replace(x, role="output" if i >= last or x.site in heads else "hidden") for i, x in enumerate(layers)]

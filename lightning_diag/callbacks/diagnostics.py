@@ -91,8 +91,9 @@ class Diagnostics(Callback):
     def report(self) -> Report:
         """The judgement of the running or last fit, up to date with the last sample."""
         self._take_mail()
-        if self._fit is not None:
-            self._report = self._fit.report()
+        if (fit := self._fit) is not None:
+            self._guard(fit.report)
+            self._report = fit.judgement.report
         return self._report
 
     def _take_mail(self) -> None:
@@ -128,7 +129,7 @@ class Diagnostics(Callback):
             self._with_fit(lambda fit: fit.observer.after_backward())
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
-        self._with_fit(lambda fit: fit.observer.before_optimizer(optimizer, fit.step))
+        self._with_fit(lambda fit: fit.before_optimizer(trainer, optimizer))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._with_fit(lambda fit: fit.end_batch(trainer, pl_module, outputs))
@@ -147,9 +148,10 @@ class Diagnostics(Callback):
         self._with_fit(lambda fit: fit.end_epoch(trainer, pl_module))
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        fitted = self._fit is not None or "diagnostics" in self._report.outcomes  # else Lightning had nothing to do
         self._close("finished")
         limit = self.fail_on
-        if limit is not None and self._report.exit_code(limit):
+        if limit is not None and fitted and not self.aside and self._report.exit_code(limit):
             raise UnhealthyTraining(self._report)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
 
 
+_MOST_WITHOUT_STEP = 16  # batches without a step that Lightning tells of, after which every batch counts as one
 _AGREED = ("run_id", "steps_planned", "batch_size", "dataset_size", "dead_examples")
 
 
@@ -53,13 +54,17 @@ class Fit:
         self.crashed = False
         self.stepping = False
         self.step = logged_step(trainer, 0)
-        continues = continues if self.step > 0 else {}  # learning rate finders restore a checkpoint and start at 0
-        self.history = continued(continues, self.step)
+        continues = continues if trainer.global_step > 0 else {}  # learning rate finders restore and start at 0
+        self.history = continued(continues)
         known = self.history.run.get("steps", 0)
         self.history.run = {**run_facts(trainer, module, options.every_n_steps), "steps": known}
         if continues:
-            self.history.run["continues"] = {**continues, "at_step": self.step}
-        plan = SamplingPlan(options.every_n_steps, self.history.run["steps_planned"])
+            self.history.run["continues"] = dict(continues)
+        self._begun = False
+        self._stepped = False  # whether an optimizer stepped in the running batch
+        self._unstepped = 0  # batches until one did, -1 from then on
+        manual = not module.automatic_optimization
+        plan = SamplingPlan(options.every_n_steps, self.history.run["steps_planned"], uneven=manual)
         self.observer = Observer(
             module,
             self.history,
@@ -68,7 +73,8 @@ class Fit:
             compiled=options.compiled,
             ranks=ranks,
         )
-        self.judgement = Judgement(self.history, options.select, options.ignore)
+        self.observer.say = warn
+        self.judgement = Judgement(self.history, options.select, options.ignore, often=options.stop_on is not None)
         self.rank_zero = bool(trainer.is_global_zero)
         write = self.rank_zero and not trainer.fast_dev_run
         self.outlets = Outlets(trainer, self.history, write=write, log_dir=log_dir)
@@ -89,9 +95,30 @@ class Fit:
     def start_batch(self, trainer: Any, batch: Any, batch_idx: int) -> None:
         """Attach the probes if this batch ends in a sampled optimizer step."""
         self.step = logged_step(trainer, self.observer.steps)
+        if not self._begun:
+            self._begin()
+        self._stepped = False
         self.stepping = will_step(trainer, batch_idx)
         if self.stepping:
             self.observer.start_step(self.step, batch, watch=not self.crashed)
+
+    def _begin(self) -> None:
+        """Now the first step is known (before, Lightning has not yet restored the count of a broken-off epoch)."""
+        self._begun = True
+        self.observer.plan.start = self.step
+        if "continues" in self.history.run:
+            self.history.truncate(self.step)
+            self.observer.steps, self.observer.samples = min(self.observer.steps, self.step), len(self.history)
+            self.history.run["continues"]["at_step"] = self.step
+
+    def before_optimizer(self, trainer: Any, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to step."""
+        self._stepped = True
+        all_of_them = list(getattr(trainer, "optimizers", []))
+        number = (
+            next((f"{i}." for i, o in enumerate(all_of_them) if o is optimizer), "") if len(all_of_them) > 1 else ""
+        )
+        self.observer.before_optimizer(optimizer, self.step, number)
 
     def before_backward(self, trainer: Any, module: Any) -> None:
         """The loss is there."""
@@ -109,6 +136,9 @@ class Fit:
         parts = trainer.accumulate_grad_batches
         if parts != 1 and isinstance(loss, torch.Tensor) and module.automatic_optimization:
             loss = loss * parts  # Lightning divided it
+        if not module.automatic_optimization and self._waits_for_step():
+            self.observer.abandon_step()
+            self.stepping = False
         logged = trainer.callback_metrics if self.stepping and self._reads_metrics(trainer) else {}
         if not self.observer.end_batch(self.step, trainer.current_epoch, loss, logged, stepped=self.stepping):
             return
@@ -118,6 +148,14 @@ class Fit:
             self._judge(trainer, module, draw=False)
         elif self.observer.alarming:
             self._act_on(self.judgement.trip(), trainer, module)
+
+    def _waits_for_step(self) -> bool:
+        """Return whether this batch of a manual optimization is no step; optimizers that bypass Lightning tell none."""
+        if self._stepped:
+            self._unstepped = -1
+        elif self._unstepped >= 0:
+            self._unstepped += 1
+        return not self._stepped and self._unstepped < _MOST_WITHOUT_STEP
 
     def _reads_metrics(self, trainer: Any) -> bool:
         """Return whether the metrics logged in this step are read: Lightning takes long to gather them.
@@ -139,10 +177,12 @@ class Fit:
 
     def end_validation(self, trainer: Any) -> None:
         """Take what validation logged."""
+        self.observer.abandon_step()
         self.observer.take_logged(trainer.callback_metrics, max(0, self.step), validation=True)
 
     def end_epoch(self, trainer: Any, module: Any) -> None:
         """Take what was logged for the epoch; judge now and then."""
+        self.observer.abandon_step()  # of a batch that on_train_batch_start told to skip
         self.observer.take_logged(trainer.callback_metrics, self.step, validation=False)
         self._epochs += 1
         if self.judgement.due("epoch", self._epochs):
@@ -178,6 +218,7 @@ class Fit:
         if not first:
             return
         self.judgement.crash = crashed(error).reason
+        self.history.update_run(crash=self.judgement.crash)  # a stored history is then judged as what it is
         self._judged_at = -1
         self.observer.stop_step()
         warn(f"lightning_diag failed and stands aside, the training goes on: {error!r}")
@@ -229,7 +270,7 @@ def will_step(trainer: Any, batch_idx: int) -> bool:
     return (batch_idx + 1) % every == 0 or last
 
 
-def continued(continues: Mapping[str, Any], step: int) -> History:
+def continued(continues: Mapping[str, Any]) -> History:
     """Return the history that a resumed run goes on with, or a new one where the old is not to be had."""
     path = continues.get("history")
     if not isinstance(path, str) or not Path(path).is_file():
@@ -239,8 +280,7 @@ def continued(continues: Mapping[str, Any], step: int) -> History:
     except HistoryError as error:
         warn(f"lightning_diag cannot go on with the earlier history: {error}")
         return History()
-    history.truncate(step)
-    history.run = {"steps": min(int(history.run.get("steps", 0)), step)}
+    history.run = {"steps": int(history.run.get("steps", 0))}
     return history
 
 

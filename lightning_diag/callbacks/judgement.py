@@ -10,6 +10,7 @@ from lightning_diag.records import History
 
 Ignore = Sequence[str] | Mapping[str, Sequence[str]]
 _FIRST, _GROWTH = 8, 1.4
+_GAP, _GAP_TO_STOP = 16, 3  # most samples between two judgements; fewer where a finding ends the training
 _LATEST = 32  # samples that the tripwires see
 
 
@@ -20,9 +21,13 @@ class Judgement:
         history: what is judged.
         select: codes or names of the rules asked; all if empty.
         ignore: codes or names left out, or site glob -> codes.
+        often: whether a finding must be known soon, because it ends the training.
     """
 
-    def __init__(self, history: History, select: Sequence[str] = (), ignore: Ignore = ()) -> None:
+    def __init__(
+        self, history: History, select: Sequence[str] = (), ignore: Ignore = (), *, often: bool = False
+    ) -> None:
+        self._gap = _GAP_TO_STOP if often else _GAP
         self.history, self.select, self.ignore = history, select, ignore
         self.crash: str = ""
         self.report = self._judged()
@@ -33,7 +38,7 @@ class Judgement:
         """Return whether all rules are due at this number of samples or epochs."""
         if count < self._next[kind]:
             return False
-        self._next[kind] = max(count + 1, int(count * _GROWTH))
+        self._next[kind] = max(count + 1, min(count + self._gap, int(count * _GROWTH)))
         return True
 
     def judge(self) -> Report:

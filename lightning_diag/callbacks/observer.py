@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_diag.callbacks.facts import batch_size, dead_examples
 from lightning_diag.callbacks.ranks import Ranks
-from lightning_diag.probes.compiled import can_run_eagerly, compiled_modules
+from lightning_diag.probes.compiled import can_run_eagerly, compiled_modules, something_compiled
 from lightning_diag.probes.functions import FunctionProbe
 from lightning_diag.probes.metrics import MetricReader, add_points, metric_directions
 from lightning_diag.probes.readings import Part, Silence
@@ -56,14 +57,16 @@ class Observer:
         self.steps, self.samples = int(history.run.get("steps", 0)), len(history)
         self.seconds = 0.0  # spent inside hooks, which the callback cannot time
         self.error: BaseException | None = None
+        self.say: Callable[[str], None] = warnings.warn
         self.sample: Sample | None = None
         self._step: SampledStep | None = None
-        self._units = SilentUnits(int(history.run.get("dead_examples", 512)))
+        self._units = SilentUnits(int(history.run.get("dead_examples", 512)), _known_from_start(history))
         self._loss_mean: float | None = None
         self._losses: list[Any] = []
         self._size: int | None = None  # of the batch of the sampled step
         self._norms: deque[float] = deque(maxlen=32)
-        self._jumped = False
+        self._jumped = self._watched = False
+        self._due = False  # a sample that waits for a batch in which an optimizer steps
         self._lingering: list[FunctionProbe] = []
 
     @property
@@ -74,7 +77,8 @@ class Observer:
     def start_step(self, step: int, batch: Any, *, watch: bool = True) -> None:
         """Attach the probes if the step is due; without ``watch`` only keep count with the other ranks."""
         self.stop_step()
-        if not self.plan.due(step):
+        self._due |= self.plan.due(step)
+        if not self._due:
             return
         self.ranks.expect()
         if not watch:
@@ -88,7 +92,7 @@ class Observer:
             self.module,
             eager=eager,
             guarded=eager and bool(compiled),
-            forward=eager or not compiled,
+            forward=eager or not (compiled or something_compiled()),
             on_error=self.failed,
             silent=self._units.some_silent,
         )
@@ -104,7 +108,7 @@ class Observer:
     def _ran_out_of_memory(self, error: BaseException) -> None:
         """An eager step did not fit into memory: say so once, leave compiled code alone from now on."""
         self.compiled = f"forward pass unmeasured: an eager step ran out of memory ({type(error).__name__})"
-        warnings.warn(f"lightning_diag: {self.compiled}; the training goes on", stacklevel=2)
+        self.say(f"lightning_diag: {self.compiled}; the training goes on")
 
     def settle(self, size: int | None = None) -> None:
         """Set what follows from the facts of the run, and from the batch size where the loader did not state it."""
@@ -129,10 +133,13 @@ class Observer:
         if self._step is not None:
             self._step.after_backward()
 
-    def before_optimizer(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """An optimizer is about to step: its learning rates, and on sampled steps gradients and parameters."""
+    def before_optimizer(self, optimizer: torch.optim.Optimizer, step: int, number: str = "") -> None:
+        """An optimizer is about to step: its learning rates, and on sampled steps gradients and parameters.
+
+        ``number`` tells it from the others where there are several.
+        """
         for i, group in enumerate(optimizer.param_groups):
-            self.metrics.add(f"learning_rate/{_group_name(optimizer, group, i)}", step, group.get("lr"))
+            self.metrics.add(f"learning_rate/{number}{_group_name(optimizer, group, i)}", step, group.get("lr"))
         if self._step is not None:
             self._step.before_optimizer(optimizer)
 
@@ -144,7 +151,8 @@ class Observer:
         losses, self._losses = [x for x in self._losses if x is not None], []
         if losses:
             value = self.metrics.add("loss", step, losses[0] if len(losses) == 1 else sum(losses) / len(losses))
-            if value is not None and not self.ranks.several:
+            self._watched = value is not None and not self.ranks.several  # else it is known with the next transfer
+            if value is not None and self._watched:
                 self._watch_loss(value)
         self.metrics.logged(logged, step)
         self.steps += 1
@@ -155,7 +163,7 @@ class Observer:
 
     def _watch_loss(self, value: float) -> None:
         mean = self._loss_mean
-        self._jumped = not np.isfinite(value) or (mean is not None and value > _JUMP * mean > 0)
+        self._jumped = not math.isfinite(value) or (mean is not None and value > _JUMP * mean > 0)
         if self._jumped:
             self.plan.request(4)
         else:
@@ -173,6 +181,7 @@ class Observer:
         self.stop_step()
         if self.ranks.several:
             part, points, known = self.ranks.together(part, points, known)
+        if not self._watched:
             for value in (v for _, name, _, v in points if name == "loss"):
                 self._watch_loss(value)
         self.settle(known.get("batch_size"))
@@ -184,6 +193,7 @@ class Observer:
         add_points(self.history, points)
         self.history.add_sample(step, epoch, sample.values)
         self.samples += 1
+        self._due = False
         self.history.run.update(steps=self.steps, samples=self.samples, last_step=step)
         norm = float(sample.values.get("total/gradient_norm", np.zeros(1))[0])
         self._jumped |= bool(self._norms) and norm > _JUMP * float(np.median(self._norms))
@@ -221,6 +231,12 @@ class Observer:
         if not self.ranks.several:
             add_points(self.history, self.metrics.take())
 
+    def abandon_step(self) -> None:
+        """No optimizer stepped, or the batch was skipped: detach; the sample is taken at the next step instead."""
+        if self._step is not None:
+            self.stop_step()
+            self.ranks.excuse()
+
     def stop_step(self) -> None:
         """Detach everything and let go of the step's tensors."""
         if self._step is not None and (mode := self._step.close()) is not None:
@@ -245,6 +261,15 @@ class Observer:
             self._units.forget()
             self.sample = None
             self.seconds += time.perf_counter() - start
+
+
+def _known_from_start(history: History) -> dict[str, float] | None:
+    """Return the share of units dead from the start by site as an earlier part of the run had it; None at a start."""
+    if not len(history):
+        return None
+    table = history.table("activation/dead_from_start_fraction")
+    columns = {site: table.matrix[:, j] for j, site in enumerate(table.sites)}
+    return {site: float(c[~np.isnan(c)][-1]) for site, c in columns.items() if not np.isnan(c).all()}
 
 
 def _group_name(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], index: int) -> str:

@@ -41,6 +41,10 @@ class Ranks:
         """The running step is sampled: the others will wait for a message."""
         self._owed = self.several
 
+    def excuse(self) -> None:
+        """The running step is not sampled after all, on no rank."""
+        self._owed = False
+
     def together(
         self, part: Part, points: list[Point], facts: Mapping[str, Any]
     ) -> tuple[Part, list[Point], dict[str, Any]]:

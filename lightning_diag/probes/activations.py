@@ -52,7 +52,8 @@ class ActivationProbe:
         self._handles: list[RemovableHandle] = []
         self._tensor_handles: list[RemovableHandle] = []
         self._calls: dict[str, int] = {}
-        self._makers: dict[int, tuple[weakref.ref[Tensor], str, nn.Module | None]] = {}
+        self._makers: dict[int, tuple[weakref.ref[Tensor], str, nn.Module | None, int]] = {}
+        self._outputs: set[str] = set()  # sites whose output a loss was called with
         self._before: tuple[nn.Module, torch.Size] | None = None
         self._above: dict[str, Tensor] = {}  # rectifier -> whether a unit would fire without the bias before it
 
@@ -90,7 +91,7 @@ class ActivationProbe:
 
     def ordered_layers(self) -> list[Layer]:
         """Return the layers seen, in order of execution, with their roles."""
-        return with_roles(self.layers)
+        return with_roles(self.layers, self._outputs)
 
     def _guarded(self, hook: Callable[..., None], name: str, module: nn.Module, *args: Any) -> None:
         if self.paused or (not torch.is_grad_enabled() and not module.training):
@@ -145,18 +146,31 @@ class ActivationProbe:
     ) -> None:
         maker = self._maker(x)
         values = plain(out)
-        axis = 0 if values is None else unit_axis(module, values, self._before)
+        axis = 0 if values is None else self._axis(module, kind or not own, x, values)
         units = 0 if values is None or not values.dim() else values.shape[axis]
         name = type(module).__name__ if module is not None else kind
         self.layers.append(Layer(site, name, "hidden", kind, maker[0] if maker else "", units, own))
         if self.readings.tensor("activation", site, out) and values is not None and not out.is_complex():
             self._units(site, module, values, kind, axis)
-        self._makers[id(out)] = (weakref.ref(out), site, module)
+        self._makers[id(out)] = (weakref.ref(out), site, module, axis)
         if own and values is not None and module is not None:
             self._before = (module, values.shape)
         if values is not None and out.requires_grad and not out.is_leaf:
             self.readings.site("activation_gradient", site)
             self._tensor_handles.append(out.register_hook(partial(self._gradient, site)))  # type: ignore[no-untyped-call]
+
+    def _axis(self, module: nn.Module | None, keeps: object, x: Tensor | None, values: Tensor) -> int:
+        """The axis of the units: that of the input where a function or module of torch keeps the layout."""
+        found = None if x is None else self._makers.get(id(x))
+        of_torch = module is None or type(module).__module__.startswith("torch.nn.")
+        if x is not None and found is not None and found[0]() is x and keeps and of_torch and x.dim() == values.dim():
+            return found[3]
+        return unit_axis(module, values, self._before)
+
+    def prediction(self, x: Tensor) -> None:
+        """Note that a loss was called with this tensor: what made it is an output."""
+        if (maker := self._maker(x)) is not None:
+            self._outputs.add(maker[0])
 
     def _units(self, site: str, module: nn.Module | None, values: Tensor, kind: str, axis: int) -> None:
         if kind in RECTIFIERS and values.dim() > 1:

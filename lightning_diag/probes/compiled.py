@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -34,7 +33,6 @@ def _is_compiled_function(value: Any) -> bool:
     return hasattr(value, "_torchdynamo_orig_callable")
 
 
-@lru_cache(maxsize=1024)
 def _calls_compiled(kind: type) -> bool:
     """Return whether a method of a class is compiled, or names a global that is."""
     return any(_is_compiled_function(f) or _names_compiled(f) for f in _methods(kind))
@@ -51,6 +49,13 @@ def _names_compiled(function: Any) -> bool:
         return False
     known = function.__globals__
     return any(_is_compiled_function(known.get(name)) for name in function.__code__.co_names)
+
+
+def something_compiled() -> bool:
+    """Return whether torch.compile has traced anything in this process: a compiled function may hide anywhere."""
+    dynamo = sys.modules.get("torch._dynamo")
+    counters = getattr(getattr(dynamo, "utils", None), "counters", {})
+    return bool(counters.get("frames", {}).get("total", 0)) if counters else False
 
 
 def can_run_eagerly() -> bool:

@@ -95,6 +95,7 @@ class FunctionProbe(TorchFunctionMode):
         root: the LightningModule.
         readings: where statistics of predictions and targets go.
         on_activation: called with (site, kind, input, output) of a functional activation.
+        on_prediction: called with the prediction that a loss was called with.
         on_error: called with the exception of a failing measurement.
     """
 
@@ -103,10 +104,12 @@ class FunctionProbe(TorchFunctionMode):
         root: nn.Module,
         readings: Readings,
         on_activation: Callable[[str, str, Tensor, Tensor], None],
+        on_prediction: Callable[[Tensor], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
         super().__init__()
-        self.readings, self.on_activation, self.on_error = readings, on_activation, on_error
+        self.readings, self.on_activation = readings, on_activation
+        self.on_prediction, self.on_error = on_prediction, on_error
         self.losses: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._root = root
@@ -219,6 +222,7 @@ class FunctionProbe(TorchFunctionMode):
         site = self._numbered(name)
         if not site or not isinstance(prediction, Tensor):
             return
+        self.on_prediction(prediction)
         fact: dict[str, Any] = {"site": site, "loss": name, "scope": scope}
         fact["reduction"] = str(kwargs.get("reduction", "mean"))
         fact["weighted"] = any(isinstance(kwargs.get(k), Tensor) for k in ("weight", "pos_weight"))

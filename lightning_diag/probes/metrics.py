@@ -39,7 +39,7 @@ class MetricReader:
     def logged(self, metrics: Mapping[str, Any], step: int, *, stage: Stage = "train") -> None:
         """Add the metrics that were logged anew."""
         for name, value in metrics.items():
-            if self._seen.get(name) is not value:
+            if not _same(self._seen.get(name), value):
                 self._seen[name] = value
                 self.add(f"metric/{name}", step, value, stage=stage)
 
@@ -52,6 +52,13 @@ class MetricReader:
         pending, self._pending = self._pending, []
         numbers = iter(_fetched([v for *_, v in pending if isinstance(v, Tensor)]))
         return [(s, n, at, next(numbers) if isinstance(v, Tensor) else float(v)) for s, n, at, v in pending]
+
+
+def _same(before: object, now: object) -> bool:
+    """Return whether a value is the one seen before: Lightning hands out new views of the same numbers."""
+    if isinstance(before, Tensor) and isinstance(now, Tensor):
+        return before is now or (before.data_ptr() == now.data_ptr() and before._version == now._version)
+    return before is now
 
 
 def add_points(history: History, points: Iterable[Point]) -> None:

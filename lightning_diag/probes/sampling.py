@@ -16,6 +16,9 @@ class SamplingPlan:
     Args:
         every_n_steps: largest number of steps between two samples, >= 1.
         planned: number of steps of the run, None if unknown.
+        start: first step of this fit (a resumed one does not start at 0).
+        uneven: whether intervals avoid multiples of 2, 3 and 5, so that what alternates from step to step
+            (generator and critic, say) is seen in all its phases.
 
     Example:
         >>> plan = SamplingPlan(50, planned=1000)
@@ -23,22 +26,25 @@ class SamplingPlan:
         [0, 1, 2, 4, 8, 15, 16, 30, 32]
     """
 
-    def __init__(self, every_n_steps: int, planned: int | None = None) -> None:
-        self.every_n_steps = every_n_steps
-        self.planned = planned
+    def __init__(self, every_n_steps: int, planned: int | None = None, *, start: int = 0, uneven: bool = False) -> None:
+        self.every_n_steps, self.planned = every_n_steps, planned
+        self.start, self.uneven = start, uneven
         self._extra = 0
         self._left = MOST_EXTRA_PER_EPOCH
 
     def interval(self, step: int) -> int:
         """Return the regular distance between samples around a step."""
-        spread = (step if self.planned is None else self.planned) // LEAST_SAMPLES
-        return max(1, min(self.every_n_steps, spread))
+        spread = ((step if self.planned is None else self.planned) - self.start) // LEAST_SAMPLES
+        interval = max(1, min(self.every_n_steps, spread))
+        while self.uneven and any(interval % p == 0 for p in (2, 3, 5)):
+            interval -= 1
+        return interval
 
     def due(self, step: int) -> bool:
         """Return whether the step is sampled; an extra sample asked for is used up by it."""
-        interval = self.interval(step)
-        dense = step & (step - 1) == 0 and (self.planned is None or step < 2 * interval * LEAST_SAMPLES)
-        if step % interval == 0 or dense or (self.planned is not None and step == self.planned - 1):
+        interval, seen = self.interval(step), max(0, step - self.start)
+        dense = seen & (seen - 1) == 0 and (self.planned is None or seen < 2 * interval * LEAST_SAMPLES)
+        if seen % interval == 0 or dense or (self.planned is not None and step == self.planned - 1):
             return True
         if self._extra > 0:
             self._extra -= 1

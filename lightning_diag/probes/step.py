@@ -43,8 +43,10 @@ class SampledStep:
         self.batch: dict[str, dict[str, Any]] = {}
         self._module = module
         self._forward = forward
+        self._again = False
         self._activations = ActivationProbe(module, self.readings, on_error, silent)
-        self._functions = FunctionProbe(module, self.readings, self._activations.function, on_error)
+        seen = self._activations
+        self._functions = FunctionProbe(module, self.readings, seen.function, seen.prediction, on_error)
         self._parameters = ParameterProbe(module, self.readings, on_error)
         self._eager = EagerStep() if eager else None
         self._guard = OutOfMemoryGuard(module, self._give_up) if guarded else None
@@ -73,6 +75,7 @@ class SampledStep:
     def before_backward(self, *, automatic: bool, scale: Tensor | None) -> None:
         """The forward pass is over (automatic optimization), or one of several is."""
         self._functions.close()
+        self._again = self._forward and not automatic
         if automatic:
             self._activations.detach_modules()
             if self._eager is not None:
@@ -83,8 +86,10 @@ class SampledStep:
             self.readings.scalar("total/gradient_scale", "", scale)
 
     def after_backward(self) -> None:
-        """A backward pass is over."""
+        """A backward pass is over; under manual optimization another forward pass may follow."""
         self._activations.paused = False
+        if self._again and self._activations.attached:
+            self._functions.open()
 
     def before_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""

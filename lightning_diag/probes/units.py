@@ -27,12 +27,13 @@ class SilentUnits:
 
     Args:
         examples_needed: number n of examples the claim needs.
+        from_start: where a run is resumed, the share of units dead from the start by site, as last known.
     """
 
     LEAST_STEPS = 3
 
-    def __init__(self, examples_needed: int) -> None:
-        self.examples_needed = examples_needed
+    def __init__(self, examples_needed: int, from_start: Mapping[str, float] | None = None) -> None:
+        self.examples_needed, self._from_start = examples_needed, from_start
         self._streaks: dict[str, _Streak] = {}
 
     def update(self, silence: Mapping[str, Silence], sites: list[str]) -> tuple[dict[str, Row], float]:
@@ -73,6 +74,8 @@ class SilentUnits:
         dead = s.silent >= needed
         shares["dead_fraction"] = float(dead.mean())
         shares["dead_from_start_fraction"] = float((dead & ~s.fired).mean())
+        if self._from_start is not None:  # what happened before the run was resumed is not in the streaks
+            shares["dead_from_start_fraction"] = min(self._from_start.get(site, 0.0), shares["dead_fraction"])
         if dead.any():
             shares["dead_examples"] = float(s.silent[dead].min())
             if now.without_bias is not None and now.without_bias.shape == dead.shape:

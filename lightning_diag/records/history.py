@@ -12,6 +12,8 @@ import numpy.typing as npt
 from lightning_diag.records import jsonlines
 from lightning_diag.records.parts import Floats, Ints, Layer, Points, Sample, Series, Stage, Table
 
+_MOST_LINES = 256  # lines that wait for a writer
+_MOST_LAYERS = 20_000
 _HEAD = 32  # first samples and points that are never thinned
 _DIGITS = 6  # significant digits kept, in memory as on disk, so that both are judged alike
 
@@ -41,6 +43,7 @@ class History:
         self.run: dict[str, Any] = dict(run or {})
         self.layers: tuple[Layer, ...] = ()
         self.max_samples, self.max_points = max_samples, max_points
+        self.writable = True  # whether lines are kept for a writer (not while a file is read)
         self.generation = 0  # grows when older content changed, so that a writer knows to write anew
         self._samples: list[Sample] = []
         self._points: dict[tuple[Stage, str], Points] = {}
@@ -56,9 +59,9 @@ class History:
         """State the layers in order of execution; those of earlier steps that are not among them stay, behind."""
         now = {x.site: x for x in layers}
         known = {x.site: x for x in self.layers}
-        if any(known.get(site) != x for site, x in now.items()):
+        if any(known.get(site) != x for site, x in now.items()) and len(known) < _MOST_LAYERS:
             self.layers = (*now.values(), *(x for site, x in known.items() if site not in now))
-            self._log.append(jsonlines.layers_line(self.layers))
+            self._note(jsonlines.layers_line(self.layers))
 
     def set_sites(self, family: str, sites: Sequence[str]) -> None:
         """State the site order of the statistics ``family/...`` from the next sample on."""
@@ -69,7 +72,7 @@ class History:
             if names not in versions:
                 versions.append(names)
             self._current[family] = versions.index(names)
-            self._log.append({"sites": {family: list(names)}})
+            self._note({"sites": {family: list(names)}})
 
     def add_sample(self, step: int, epoch: int, values: Mapping[str, npt.ArrayLike], *, stage: Stage = "train") -> None:
         """Add one sampled step: statistic -> values in site order (NaN where absent).
@@ -93,7 +96,7 @@ class History:
             ends = np.cumsum([len(r) for r in rows.values()])
             rows = dict(zip(rows, np.split(together, ends[:-1]), strict=True))
         self._samples.append(Sample(int(step), int(epoch), stage, versions, rows))
-        self._log.append(jsonlines.sample_line(self._samples[-1]))
+        self._note(jsonlines.sample_line(self._samples[-1]))
         self._tables.clear()
         if len(self._samples) > self.max_samples:
             kept = _thinned(np.array([s.step for s in self._samples]))
@@ -109,7 +112,7 @@ class History:
         rounded = _rounded(np.asarray(values, dtype=np.float64))
         points = self._points.setdefault((stage, name), Points())
         points.extend(np.asarray(steps, dtype=np.int64), rounded)
-        self._log.append(jsonlines.points_line(stage, name, np.asarray(steps), rounded))
+        self._note(jsonlines.points_line(stage, name, np.asarray(steps), rounded))
         if points.n > self.max_points:
             points.keep(_thinned(points.steps))
             self.generation += 1
@@ -117,6 +120,15 @@ class History:
     def update_run(self, **facts: Any) -> None:
         """Add or change facts about the run."""
         self.run.update(facts)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        """Keep a line for a writer; where none takes them they do not pile up (a late writer writes all anew)."""
+        if not self.writable:
+            return
+        if len(self._log) >= _MOST_LINES:
+            self._log.clear()
+            self.generation += 1
+        self._log.append(line)
 
     def truncate(self, step: int) -> None:
         """Forget all that was seen at ``step`` or later (a resumed run takes those steps again)."""
@@ -222,10 +234,6 @@ class History:
             self._log.append({"run": changed})
         lines, self._log = [jsonlines.dump(x) for x in self._log], []
         return lines
-
-    def forget_lines(self) -> None:
-        """Forget the lines not yet taken (a reader has no use for them)."""
-        self._log.clear()
 
     def lines(self) -> Iterator[str]:
         """Yield the whole history as JSON Lines, header first."""

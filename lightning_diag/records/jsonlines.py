@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -50,6 +51,7 @@ def read(history: History, lines: Iterable[str], name: str) -> str:
     """
     broken = ""
     taken = 0
+    history.writable = False
     for number, line in enumerate(lines, start=1):
         if broken:
             raise HistoryError(broken)
@@ -64,6 +66,7 @@ def read(history: History, lines: Iterable[str], name: str) -> str:
                 raise HistoryError(broken) from error
     if taken == 0:
         raise HistoryError(f"{name} is empty: nothing was recorded")
+    history.writable = True
     return broken
 
 
@@ -88,7 +91,6 @@ def _take(history: History, line: Any, *, first: bool) -> None:
         history.set_layers([Layer(**{**x, "parameters": tuple(x["parameters"])}) for x in line["layers"]])
     elif "run" in line:
         history.update_run(**line["run"])
-    history.forget_lines()
 
 
 def _stage(line: Mapping[str, Any]) -> Any:
@@ -108,7 +110,10 @@ def opened(path: str | Path) -> Iterator[tuple[Iterable[str], str]]:
     try:
         if path.is_dir():
             path = _newest(path)
-        if path.stat().st_size > MAX_FILE_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could go on for ever
+            raise HistoryError(f"{path} is no regular file; not read")
+        if status.st_size > MAX_FILE_BYTES:
             raise HistoryError(f"{path} is larger than {MAX_FILE_BYTES} bytes; not read")
         with path.open(encoding="utf-8") as file:
             yield file, str(path)

@@ -94,6 +94,8 @@ def judge(history: History, rules: Rules, select: Selectors = (), ignore: Ignore
             outcome = Outcome("clean", f"{len(found)} finding(s) ignored at their sites")
         findings += kept
         outcomes[rule.name] = outcome
+    if crash := history.run.get("crash"):
+        outcomes["diagnostics"] = Outcome("crashed", str(crash))
     return Report(fold(findings), outcomes, infos(asked), _facts(history))
 
 

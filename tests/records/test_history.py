@@ -110,7 +110,7 @@ def test_thinning_bounds_memory_and_keeps_the_head_and_the_newest(steps: int, mo
         recent = min(steps, 16)
         assert kept[-recent:].tolist() == list(range(steps - recent, steps))
         assert (np.diff(kept) > 0).all()
-    assert (history.generation > 0) == (steps > most)
+    assert history.generation > 0 or steps <= most
     assert history["activation/rms", "a"].values.tolist() == history.steps.tolist()
     assert history.epochs.tolist() == (history.steps // 10).tolist()
 
