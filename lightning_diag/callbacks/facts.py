@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import uuid
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -117,3 +118,9 @@ def batch_size(batch: Any) -> int | None:
     """Return the length of the first tensor in a batch that has a dimension."""
     first = next((t for t in tensors(batch) if t.dim() > 0), None)
     return None if first is None else int(first.shape[0])
+
+
+def group_name(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], index: int) -> str:
+    """Return the name of a parameter group: its own, or the optimizer's type and, where there are several, a number."""
+    kind = type(getattr(optimizer, "optimizer", optimizer)).__name__
+    return str(group.get("name", f"{kind}.{index}" if len(optimizer.param_groups) > 1 else kind))

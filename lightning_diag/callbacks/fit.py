@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lightning_diag.callbacks.facts import run_facts
 from lightning_diag.callbacks.judgement import Judgement
+from lightning_diag.callbacks.loop import continued, logged_step, optimizer_number, reads_metrics, will_step
 from lightning_diag.callbacks.observer import Observer
 from lightning_diag.callbacks.outlets import Outlets, warn
 from lightning_diag.callbacks.ranks import Ranks
 from lightning_diag.findings import Outcome, Report
 from lightning_diag.probes.sampling import SamplingPlan
-from lightning_diag.records import History, HistoryError
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
@@ -114,11 +113,7 @@ class Fit:
     def before_optimizer(self, trainer: Any, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer is about to step."""
         self._stepped = True
-        all_of_them = list(getattr(trainer, "optimizers", []))
-        number = (
-            next((f"{i}." for i, o in enumerate(all_of_them) if o is optimizer), "") if len(all_of_them) > 1 else ""
-        )
-        self.observer.before_optimizer(optimizer, self.step, number)
+        self.observer.before_optimizer(optimizer, self.step, optimizer_number(trainer, optimizer))
 
     def before_backward(self, trainer: Any, module: Any) -> None:
         """The loss is there."""
@@ -130,16 +125,18 @@ class Fit:
 
     def end_batch(self, trainer: Any, module: Any, outputs: Any) -> None:
         """Take the batch's numbers; judge if a sample came of it."""
+        if not module.automatic_optimization and self._waits_for_step():
+            self.observer.abandon_step()
+            self.stepping = False
         if self.crashed:
             return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         parts = trainer.accumulate_grad_batches
         if parts != 1 and isinstance(loss, torch.Tensor) and module.automatic_optimization:
             loss = loss * parts  # Lightning divided it
-        if not module.automatic_optimization and self._waits_for_step():
-            self.observer.abandon_step()
-            self.stepping = False
-        logged = trainer.callback_metrics if self.stepping and self._reads_metrics(trainer) else {}
+        planned = self.history.run.get("steps_planned")
+        read = self.stepping and (self.observer.sampling or reads_metrics(trainer, self.step, planned))
+        logged = trainer.callback_metrics if read else {}
         if not self.observer.end_batch(self.step, trainer.current_epoch, loss, logged, stepped=self.stepping):
             return
         if self.observer.sample is not None:
@@ -156,15 +153,6 @@ class Fit:
         elif self._unstepped >= 0:
             self._unstepped += 1
         return not self._stepped and self._unstepped < _MOST_WITHOUT_STEP
-
-    def _reads_metrics(self, trainer: Any) -> bool:
-        """Return whether the metrics logged in this step are read: Lightning takes long to gather them.
-
-        A thousand times in a run, and no less often than they are logged; each epoch's are read at its end anyway.
-        """
-        steps = self.history.run.get("steps_planned") or self.step
-        every = max(1, min(getattr(trainer, "log_every_n_steps", 50), steps // 1000))
-        return self.observer.sampling or self.step % every == 0
 
     def settle(self) -> None:
         """After all of a batch: the other ranks wait for no message of this one."""
@@ -254,34 +242,6 @@ class Fit:
             seconds=round(elapsed, 3),
             overhead_fraction=round(fraction, 5),
         )
-
-
-def logged_step(trainer: Any, own: int) -> int:
-    """Return the step at which Lightning logs now; the one private attribute that is read, our own count without it."""
-    loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
-    step = getattr(loop, "_batches_that_stepped", None)
-    return own if step is None else int(step)
-
-
-def will_step(trainer: Any, batch_idx: int) -> bool:
-    """Return whether the optimizer steps after this batch: the last one of an accumulation, or of the epoch."""
-    every = int(getattr(trainer, "accumulate_grad_batches", 1) or 1)
-    last = bool(trainer.is_last_batch) or batch_idx + 1 == trainer.num_training_batches
-    return (batch_idx + 1) % every == 0 or last
-
-
-def continued(continues: Mapping[str, Any]) -> History:
-    """Return the history that a resumed run goes on with, or a new one where the old is not to be had."""
-    path = continues.get("history")
-    if not isinstance(path, str) or not Path(path).is_file():
-        return History()
-    try:
-        history = History.load(path)
-    except HistoryError as error:
-        warn(f"lightning_diag cannot go on with the earlier history: {error}")
-        return History()
-    history.run = {"steps": int(history.run.get("steps", 0))}
-    return history
 
 
 def crashed(error: BaseException) -> Outcome:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_diag.callbacks.facts import batch_size, dead_examples
+from lightning_diag.callbacks.facts import batch_size, dead_examples, group_name
+from lightning_diag.callbacks.jumps import Jumps
 from lightning_diag.callbacks.ranks import Ranks
 from lightning_diag.probes.compiled import can_run_eagerly, compiled_modules, something_compiled
 from lightning_diag.probes.functions import FunctionProbe
@@ -22,11 +21,10 @@ from lightning_diag.probes.readings import Part, Silence
 from lightning_diag.probes.samples import Sample, arranged
 from lightning_diag.probes.sampling import SamplingPlan
 from lightning_diag.probes.step import SampledStep
-from lightning_diag.probes.units import SilentUnits
+from lightning_diag.probes.units import SilentUnits, dead_from_start
 from lightning_diag.records import History
 
 _SUSPECTS = 0.25  # share of a layer's units that must look dead before extra samples are taken
-_JUMP = 10.0  # a loss above this multiple of its running mean makes the next steps sampled
 
 
 class Observer:
@@ -60,12 +58,11 @@ class Observer:
         self.say: Callable[[str], None] = warnings.warn
         self.sample: Sample | None = None
         self._step: SampledStep | None = None
-        self._units = SilentUnits(int(history.run.get("dead_examples", 512)), _known_from_start(history))
-        self._loss_mean: float | None = None
+        self._units = SilentUnits(int(history.run.get("dead_examples", 512)), dead_from_start(history))
         self._losses: list[Any] = []
         self._size: int | None = None  # of the batch of the sampled step
-        self._norms: deque[float] = deque(maxlen=32)
-        self._jumped = self._watched = False
+        self._jumps = Jumps()
+        self._watched = False
         self._due = False  # a sample that waits for a batch in which an optimizer steps
         self._lingering: list[FunctionProbe] = []
 
@@ -139,7 +136,7 @@ class Observer:
         ``number`` tells it from the others where there are several.
         """
         for i, group in enumerate(optimizer.param_groups):
-            self.metrics.add(f"learning_rate/{number}{_group_name(optimizer, group, i)}", step, group.get("lr"))
+            self.metrics.add(f"learning_rate/{number}{group_name(optimizer, group, i)}", step, group.get("lr"))
         if self._step is not None:
             self._step.before_optimizer(optimizer)
 
@@ -162,15 +159,12 @@ class Observer:
         return True
 
     def _watch_loss(self, value: float) -> None:
-        mean = self._loss_mean
-        self._jumped = not math.isfinite(value) or (mean is not None and value > _JUMP * mean > 0)
-        if self._jumped:
+        if self._jumps.loss(value):
             self.plan.request(4)
-        else:
-            self._loss_mean = value if mean is None else 0.9 * mean + 0.1 * value
 
     def _add_sample(self, seen: SampledStep, step: int, epoch: int) -> None:
-        part, points = seen.finish(), self.metrics.take()
+        part, brought = seen.finish(self.metrics.waiting())
+        points = self.metrics.take(brought)
         self.seconds += seen.seconds
         known: dict[str, Any] = {
             "layers": seen.layers,
@@ -195,9 +189,7 @@ class Observer:
         self.samples += 1
         self._due = False
         self.history.run.update(steps=self.steps, samples=self.samples, last_step=step)
-        norm = float(sample.values.get("total/gradient_norm", np.zeros(1))[0])
-        self._jumped |= bool(self._norms) and norm > _JUMP * float(np.median(self._norms))
-        self._norms.append(norm)
+        self._jumps.norm(float(sample.values.get("total/gradient_norm", np.zeros(1))[0]))
         self.sample = sample
 
     def _follow_units(self, sample: Sample, silence: Mapping[str, Silence]) -> None:
@@ -217,7 +209,7 @@ class Observer:
     @property
     def alarming(self) -> bool:
         """Whether the last sample holds what a tripwire may catch: non-finite numbers, a jump of loss or gradient."""
-        if self.sample is None or self._jumped:
+        if self.sample is None or self._jumps.jumped:
             return True
         values = self.sample.values
         return any(np.nansum(row) > 0 for name, row in values.items() if name.endswith("/nonfinite"))
@@ -233,9 +225,8 @@ class Observer:
 
     def abandon_step(self) -> None:
         """No optimizer stepped, or the batch was skipped: detach; the sample is taken at the next step instead."""
-        if self._step is not None:
-            self.stop_step()
-            self.ranks.excuse()
+        self.stop_step()
+        self.ranks.excuse()
 
     def stop_step(self) -> None:
         """Detach everything and let go of the step's tensors."""
@@ -261,17 +252,3 @@ class Observer:
             self._units.forget()
             self.sample = None
             self.seconds += time.perf_counter() - start
-
-
-def _known_from_start(history: History) -> dict[str, float] | None:
-    """Return the share of units dead from the start by site as an earlier part of the run had it; None at a start."""
-    if not len(history):
-        return None
-    table = history.table("activation/dead_from_start_fraction")
-    columns = {site: table.matrix[:, j] for j, site in enumerate(table.sites)}
-    return {site: float(c[~np.isnan(c)][-1]) for site, c in columns.items() if not np.isnan(c).all()}
-
-
-def _group_name(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], index: int) -> str:
-    kind = type(getattr(optimizer, "optimizer", optimizer)).__name__
-    return str(group.get("name", f"{kind}.{index}" if len(optimizer.param_groups) > 1 else kind))

@@ -47,10 +47,14 @@ class MetricReader:
         """Take the present metrics as known, so that only later ones count as logged."""
         self._seen.update(metrics)
 
-    def take(self) -> list[Point]:
-        """Return, and forget, all points so far, in one transfer."""
+    def waiting(self) -> list[Tensor]:
+        """Return the numbers that are still on a device, in order."""
+        return [v for *_, v in self._pending if isinstance(v, Tensor)]
+
+    def take(self, brought: Iterable[float] | None = None) -> list[Point]:
+        """Return, and forget, all points so far; what waited comes in a transfer, unless one ``brought`` it already."""
+        numbers = iter(_fetched(self.waiting()) if brought is None else brought)
         pending, self._pending = self._pending, []
-        numbers = iter(_fetched([v for *_, v in pending if isinstance(v, Tensor)]))
         return [(s, n, at, next(numbers) if isinstance(v, Tensor) else float(v)) for s, n, at, v in pending]
 
 

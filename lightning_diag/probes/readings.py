@@ -72,6 +72,8 @@ class Readings:
         self.numel: dict[str, dict[str, int]] = {}
         self.sharded: dict[str, int] = {}  # parameters split over the ranks -> number of elements in all
         self.nonfinite: set[str] = set()  # sites known to hold NaN or Inf without waiting for a device
+        self.waiting: list[Tensor] = []  # numbers of others on the device, which travel with this transfer
+        self.brought: list[float] = []  # the same, when it is over
         self._moments: dict[Key, Tensor] = {}
         self._elements: dict[Key, Tensor] = {}  # small samples, copied: binned all at once
         self._scalars: dict[Key, Tensor] = {}
@@ -113,10 +115,12 @@ class Readings:
                 fold(bit_counts(_together(list(self._elements.values())))) if self._elements else torch.empty(0),
                 torch.stack([x.float() for x in _together(list(self._scalars.values()))] or [torch.empty(0)]),
                 torch.cat([m.float() for m in _together(masks)] or [torch.empty(0)]),
+                torch.stack([x.float().reshape(()) for x in _together(self.waiting)] or [torch.empty(0)]),
             ]
             flat = torch.cat(_together([g.reshape(-1) for g in groups])).cpu().numpy().astype(np.float64)
         ends = np.cumsum([g.numel() for g in groups])
-        rows, bins, numbers, bits = np.split(flat, ends[:-1])
+        rows, bins, numbers, bits, waited = np.split(flat, ends[:-1])
+        self.brought, self.waiting = waited.tolist(), []
         part = Part(self.numel, scalars=dict(zip(self._scalars, numbers.tolist(), strict=True)), sharded=self.sharded)
         part.moments = dict(zip(self._moments, rows.reshape(-1, len(FIELDS)), strict=True))
         part.bins = dict(zip(self._elements, bins.reshape(-1, BINS + 2), strict=True))

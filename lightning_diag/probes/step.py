@@ -95,15 +95,16 @@ class SampledStep:
         """An optimizer is about to step."""
         self._parameters.before_step(optimizer)
 
-    def finish(self) -> Part:
-        """Measure the updates, detach, and bring all over."""
+    def finish(self, waiting: list[Tensor]) -> tuple[Part, list[float]]:
+        """Measure the updates, detach, and bring all over in one transfer, the numbers that ``waiting`` holds too."""
         self._parameters.after_step()
         self.close()
         modes = [float(not m.training) for m in self._module.modules()]
         self.readings.site("total", "", 1)
+        self.readings.waiting = waiting
         part = self.readings.fetch()
         part.scalars["total/eval_modules", ""] = sum(modes)
-        return part
+        return part, self.readings.brought
 
     def close(self) -> FunctionProbe | None:
         """Detach everything; returns the function mode if it lies under another one and could not be left yet."""

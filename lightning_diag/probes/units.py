@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_diag.probes.readings import Row, Silence
+from lightning_diag.records import History
 
 
 @dataclass
@@ -90,3 +91,12 @@ class SilentUnits:
     def forget(self) -> None:
         """Drop all streaks."""
         self._streaks.clear()
+
+
+def dead_from_start(history: History) -> dict[str, float] | None:
+    """Return the share of units dead from the start by site as an earlier part of the run had it; None at a start."""
+    if not len(history):
+        return None
+    table = history.table("activation/dead_from_start_fraction")
+    columns = {site: table.matrix[:, j] for j, site in enumerate(table.sites)}
+    return {site: float(c[~np.isnan(c)][-1]) for site, c in columns.items() if not np.isnan(c).all()}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -238,23 +237,21 @@ def test_a_directory_that_cannot_be_written(unseen: dict[str, bytes], tmp_path: 
     assert len(done.told) == 1 and crashes(done) == {} and done.report.ok
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.contracts.setups import *
 class Dying(L.Callback):
-    def on_train_batch_start(self, trainer, *args):
+    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
         if trainer.global_step == 13:
             os.kill(os.getpid(), signal.SIGKILL)
-run(Path(sys.argv[1]), watch(), callbacks=[Dying()])
-"""
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 def test_killed_between_two_samples(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)], cwd=Path(__file__).parents[2], timeout=120, check=False
-    )
-    assert done.returncode == -signal.SIGKILL
+    options = {"callbacks": [Dying()]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
+        child = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path, watch()), kwargs=options)
+        child.start()
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
     history = History.load(next(tmp_path.rglob("history.jsonl")))
     report = Report.load(next(tmp_path.rglob("health.json")))
     assert history.steps.tolist() == [*range(13)]
