@@ -40,7 +40,7 @@ def observed(net: nn.Module, optimizer: torch.optim.Optimizer) -> Part:
     step.after_backward()
     step.before_optimizer(optimizer)
     optimizer.step()
-    return step.finish()
+    return step.finish([])[0]
 
 
 def main() -> None:

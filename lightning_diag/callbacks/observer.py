@@ -131,10 +131,7 @@ class Observer:
             self._step.after_backward()
 
     def before_optimizer(self, optimizer: torch.optim.Optimizer, step: int, number: str = "") -> None:
-        """An optimizer is about to step: its learning rates, and on sampled steps gradients and parameters.
-
-        ``number`` tells it from the others where there are several.
-        """
+        """An optimizer is about to step; ``number`` tells it from the others where there are several."""
         for i, group in enumerate(optimizer.param_groups):
             self.metrics.add(f"learning_rate/{number}{group_name(optimizer, group, i)}", step, group.get("lr"))
         if self._step is not None:
@@ -211,8 +208,7 @@ class Observer:
         """Whether the last sample holds what a tripwire may catch: non-finite numbers, a jump of loss or gradient."""
         if self.sample is None or self._jumps.jumped:
             return True
-        values = self.sample.values
-        return any(np.nansum(row) > 0 for name, row in values.items() if name.endswith("/nonfinite"))
+        return any(np.nansum(row) > 0 for name, row in self.sample.values.items() if name.endswith("/nonfinite"))
 
     def take_logged(self, metrics: Mapping[str, Any], step: int, *, validation: bool) -> None:
         """Take what was logged at the end of a validation run or of an epoch."""

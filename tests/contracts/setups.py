@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Callable, Sequence
@@ -160,3 +161,14 @@ def watch(**options: Any) -> Diagnostics:
 def crashes(done: Run) -> dict[str, str]:
     """Return the outcomes that crashed."""
     return {name: o.reason for name, o in done.report.outcomes.items() if o == "crashed"}
+
+
+def open_files(root: Path) -> list[str]:
+    """Return what this process holds open below a directory."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(os.readlink(link))
+        except OSError:
+            continue
+    return [name for name in found if name.startswith(str(root))]
