@@ -34,6 +34,7 @@ _ACTIVATIONS: Final[tuple[tuple[type[nn.Module], str], ...]] = (
     (nn.Softmax, "softmax"),
     (nn.LogSoftmax, "log_softmax"),
 )
+AFFINE: Final = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 _UNSEEN: Final = (nn.modules.dropout._DropoutNd, nn.Identity, nn.Flatten, nn.Unflatten)
 _CHANNELS_LAST: Final = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
 

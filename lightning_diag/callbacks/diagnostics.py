@@ -140,6 +140,20 @@ class Diagnostics(Callback):
         if not trainer.sanity_checking:
             self._with_fit(lambda fit: fit.observer.metrics.note(trainer.callback_metrics))
 
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if not trainer.sanity_checking and dataloader_idx == 0:
+            self._with_fit(
+                lambda fit: fit.observer.surroundings.validation_batch(batch, batch_idx, trainer.current_epoch)
+            )
+
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if not trainer.sanity_checking and dataloader_idx == 0:
+            self._with_fit(lambda fit: fit.observer.surroundings.after_validation_batch(batch_idx))
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking:
             self._with_fit(lambda fit: fit.end_validation(trainer))

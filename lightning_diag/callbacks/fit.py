@@ -15,6 +15,8 @@ from lightning_diag.callbacks.loop import continued, logged_step, optimizer_numb
 from lightning_diag.callbacks.observer import Observer
 from lightning_diag.callbacks.outlets import Outlets, warn
 from lightning_diag.callbacks.ranks import Ranks
+from lightning_diag.callbacks.surroundings import Surroundings
+from lightning_diag.callbacks.wiring import wiring_facts
 from lightning_diag.findings import Outcome, Report
 from lightning_diag.probes.sampling import SamplingPlan
 
@@ -57,6 +59,7 @@ class Fit:
         self.history = continued(continues)
         known = self.history.run.get("steps", 0)
         self.history.run = {**run_facts(trainer, module, options.every_n_steps), "steps": known}
+        self.history.run["wiring"] = wiring_facts(trainer, module)
         if continues:
             self.history.run["continues"] = dict(continues)
         self._begun = False
@@ -73,6 +76,8 @@ class Fit:
             ranks=ranks,
         )
         self.observer.say = warn
+        held = (id(p) for o in getattr(trainer, "optimizers", []) for g in o.param_groups for p in g["params"])
+        self.observer.surroundings = Surroundings(module, held)
         self.judgement = Judgement(self.history, options.select, options.ignore, often=options.stop_on is not None)
         self.rank_zero = bool(trainer.is_global_zero)
         write = self.rank_zero and not trainer.fast_dev_run
@@ -81,6 +86,7 @@ class Fit:
             self.history.run["history"] = str(self.outlets.files.history_path.absolute())
         self._epochs = 0
         self._judged_at = -1
+        self._ended = self._waited = 0.0  # when the last batch was over; seconds from there to the next one
 
     def agree(self) -> None:
         """Take over from rank 0 what must not differ: which steps are sampled follows from it."""
@@ -93,6 +99,8 @@ class Fit:
 
     def start_batch(self, trainer: Any, batch: Any, batch_idx: int) -> None:
         """Attach the probes if this batch ends in a sampled optimizer step."""
+        if self._ended:
+            self._waited += time.perf_counter() - self._ended
         self.step = logged_step(trainer, self.observer.steps)
         if not self._begun:
             self._begin()
@@ -125,6 +133,7 @@ class Fit:
 
     def end_batch(self, trainer: Any, module: Any, outputs: Any) -> None:
         """Take the batch's numbers; judge if a sample came of it."""
+        self._ended = time.perf_counter()
         if not module.automatic_optimization and self._waits_for_step():
             self.observer.abandon_step()
             self.stepping = False
@@ -165,11 +174,13 @@ class Fit:
 
     def end_validation(self, trainer: Any) -> None:
         """Take what validation logged."""
+        self._ended = 0.0
         self.observer.abandon_step()
         self.observer.take_logged(trainer.callback_metrics, max(0, self.step), validation=True)
 
     def end_epoch(self, trainer: Any, module: Any) -> None:
         """Take what was logged for the epoch; judge now and then."""
+        self._ended = 0.0
         self.observer.abandon_step()  # of a batch that on_train_batch_start told to skip
         self.observer.take_logged(trainer.callback_metrics, self.step, validation=False)
         self._epochs += 1
@@ -241,6 +252,7 @@ class Fit:
             last_step=self.step,
             seconds=round(elapsed, 3),
             overhead_fraction=round(fraction, 5),
+            waiting_fraction=round(self._waited / elapsed if elapsed > 0 else 0.0, 3),
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_diag.callbacks.facts import batch_size, dead_examples, group_name
 from lightning_diag.callbacks.jumps import Jumps
 from lightning_diag.callbacks.ranks import Ranks
+from lightning_diag.callbacks.surroundings import FACTS, Surroundings
 from lightning_diag.probes.compiled import can_run_eagerly, compiled_modules, something_compiled
 from lightning_diag.probes.functions import FunctionProbe
 from lightning_diag.probes.metrics import MetricReader, add_points, metric_directions
@@ -24,6 +25,7 @@ from lightning_diag.probes.step import SampledStep
 from lightning_diag.probes.units import SilentUnits, dead_from_start
 from lightning_diag.records import History
 
+_DENSE = 8  # samples at the start that measure everything, and of how many later ones one does
 _SUSPECTS = 0.25  # share of a layer's units that must look dead before extra samples are taken
 
 
@@ -62,6 +64,8 @@ class Observer:
         self._losses: list[Any] = []
         self._size: int | None = None  # of the batch of the sampled step
         self._jumps = Jumps()
+        self.surroundings = Surroundings(module)
+        self._stepped_before = False
         self._watched = False
         self._due = False  # a sample that waits for a batch in which an optimizer steps
         self._lingering: list[FunctionProbe] = []
@@ -92,9 +96,16 @@ class Observer:
             forward=eager or not (compiled or something_compiled()),
             on_error=self.failed,
             silent=self._units.some_silent,
+            deep=self.deep,
+            fresh=self._stepped_before,
         )
         self._step.on_out_of_memory = self._ran_out_of_memory
         self._step.open(batch)
+
+    @property
+    def deep(self) -> bool:
+        """Whether the next sample is one of those (the first ones, then every eighth) that measure everything."""
+        return self.samples < _DENSE or self.samples % _DENSE == 0
 
     def _compiled_state(self) -> str:
         if not can_run_eagerly():
@@ -140,6 +151,7 @@ class Observer:
     def end_batch(self, step: int, epoch: int, loss: Any, logged: Mapping[str, Any], *, stepped: bool) -> bool:
         """Take the loss and the metrics; after a step bring the sample over. Returns whether a sample was added."""
         self._losses.append(loss)
+        self._stepped_before = stepped
         if not stepped:
             return False
         losses, self._losses = [x for x in self._losses if x is not None], []
@@ -166,9 +178,13 @@ class Observer:
         known: dict[str, Any] = {
             "layers": seen.layers,
             "losses": seen.losses,
+            "differences": seen.differences,
             "batch": seen.batch,
             "batch_size": self._size,
         }
+        self.surroundings.add(part.rows, seen.in_eval, epoch)
+        if self.samples & (self.samples - 1) == 0:
+            known |= self.surroundings.facts()
         self.stop_step()
         if self.ranks.several:
             part, points, known = self.ranks.together(part, points, known)
@@ -199,9 +215,10 @@ class Observer:
     def _state(self, known: Mapping[str, Any]) -> None:
         if layers := known.get("layers"):
             self.history.set_layers(layers)
-        for key in ("losses", "batch"):
+        for key in ("losses", "differences", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})
+        self.history.update_run(**{key: known[key] for key in FACTS if known.get(key)})
 
     @property
     def alarming(self) -> bool:
@@ -242,7 +259,10 @@ class Observer:
             if together and crash:
                 self.ranks.agree(crash=crash)
             elif together:
-                _, points, _ = self.ranks.together(Part(), points, {})
+                known = self.surroundings.facts()
+                if self.ranks.several:
+                    _, points, known = self.ranks.together(Part(), points, known)
+                self._state(known)
         finally:
             add_points(self.history, points)
             self._units.forget()

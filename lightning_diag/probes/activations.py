@@ -12,14 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_diag.graph import activation_kind, clean, may_fuse, observed_modules, unit_axis, with_roles
+from lightning_diag.graph import AFFINE, activation_kind, clean, may_fuse, observed_modules, unit_axis, with_roles
 from lightning_diag.probes.hooks import Hook
+from lightning_diag.probes.lineage import Lineage
+from lightning_diag.probes.norms import take_batch_norm
 from lightning_diag.probes.readings import Readings, measuring
 from lightning_diag.records import Layer
+from lightning_diag.statistics.rows import rows_of, spread
 from lightning_diag.statistics.sampling import sample
 from lightning_diag.statistics.units import BOUNDED, RECTIFIERS, saturation, unit_max
-from lightning_diag.statistics.views import main_tensor, plain, tensors
+from lightning_diag.statistics.views import main_tensor, plain, stands_whole, tensors
 
+_LEAST_ROWS = 4  # samples of a batch that can be told apart
 MOST_CALLS = 8  # calls of one module in a step that get a site of their own; later ones are not observed
 
 
@@ -34,6 +38,7 @@ class ActivationProbe:
         readings: where statistics go.
         on_error: called with the exception of a failing hook; the training goes on.
         silent: rectifiers that had silent units in the sample before; the part of the bias is looked at there alone.
+        deep: whether the spread across samples and batch normalization are measured, too.
     """
 
     def __init__(
@@ -42,8 +47,11 @@ class ActivationProbe:
         readings: Readings,
         on_error: Callable[[BaseException], None],
         silent: Collection[str] = (),
+        *,
+        deep: bool = True,
     ) -> None:
-        self.readings, self.on_error, self.silent = readings, on_error, silent
+        self.readings, self.on_error, self.silent, self.deep = readings, on_error, silent, deep
+        self._lineage = Lineage()
         self.layers: list[Layer] = []
         self.paused = False
         self.seconds = 0.0
@@ -86,6 +94,7 @@ class ActivationProbe:
             handle.remove()
         self._handles.clear()
         self._makers.clear()
+        self._lineage.forget()
         self._above.clear()
         self._before = None
 
@@ -129,8 +138,13 @@ class ActivationProbe:
             return
         site = name if call == 0 else f"{name}#{call}"
         own = tuple(self._names[id(p)] for p in module.parameters() if id(p) in self._names)
-        self._take(site, module, activation_kind(module), main_tensor(args), out, own)
+        x = main_tensor(args)
+        self._take(site, module, activation_kind(module), x, out, own)
         self._inputs(site, args)
+        if self.deep and x is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            values = plain(x)
+            if values is not None and stands_whole(values, x):
+                take_batch_norm(site, module, values, self.readings)
 
     def function(self, site: str, kind: str, x: Tensor, out: Tensor) -> None:
         """Take a functional activation as if it were a module of that kind."""
@@ -149,9 +163,18 @@ class ActivationProbe:
         axis = 0 if values is None else self._axis(module, kind or not own, x, values)
         units = 0 if values is None or not values.dim() else values.shape[axis]
         name = type(module).__name__ if module is not None else kind
-        self.layers.append(Layer(site, name, "hidden", kind, maker[0] if maker else "", units, own))
+        affine = isinstance(module, AFFINE)
+        straight = self._lineage.straight(x) if affine and x is not None else ""
+        if affine:
+            self._lineage.note(site, out)
+        layer = Layer(site, name, "hidden", kind, maker[0] if maker else "", units, own, straight=straight)
+        self.layers.append(layer)
         if self.readings.tensor("activation", site, out) and values is not None and not out.is_complex():
             self._units(site, module, values, kind, axis)
+            if self.deep and stands_whole(values, out) and values.dim() > 1 and values.shape[0] >= _LEAST_ROWS:
+                std, rank = spread(rows_of(values)).unbind()
+                self.readings.scalar("activation/sample_std", site, std)
+                self.readings.scalar("activation/effective_rank", site, rank)
         self._makers[id(out)] = (weakref.ref(out), site, module, axis)
         if own and values is not None and module is not None:
             self._before = (module, values.shape)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
 from lightning_diag.probes.readings import Readings, measuring
+from lightning_diag.statistics.rows import rows_of
+from lightning_diag.statistics.views import plain, stands_whole
 
 _MOST_TENSORS, _MAX_DEPTH = 16, 3
+_MOST_WITH_ROWS = 4  # tensors of a batch whose rows are looked at
+TARGETS: Final = frozenset({"y", "label", "labels", "target", "targets", "1", "output", "class"})
 
 
 def batch_tensors(batch: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
@@ -39,7 +43,7 @@ def _items(batch: Any) -> list[tuple[str, Any]]:
 
 
 def take_batch(batch: Any, readings: Readings) -> dict[str, dict[str, Any]]:
-    """Take the statistics ``batch/*`` of a batch; return path -> shape and dtype of its tensors."""
+    """Take the statistics ``batch/*`` of a batch and some of its rows; return path -> shape, dtype of its tensors."""
     facts: dict[str, dict[str, Any]] = {}
     with measuring():
         for path, tensor in batch_tensors(batch):
@@ -47,4 +51,17 @@ def take_batch(batch: Any, readings: Readings) -> dict[str, dict[str, Any]]:
                 break
             readings.tensor("batch", path, tensor)
             facts[path] = {"shape": list(tensor.shape), "dtype": str(tensor.dtype)}
+        for path, values in batch_rows(batch):
+            readings.rows(path, values)
     return facts
+
+
+def batch_rows(batch: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield (path, up to 128 rows of up to 128 features each) of the first tensors of a batch."""
+    with measuring():
+        for taken, (path, tensor) in enumerate(batch_tensors(batch)):
+            if taken == _MOST_WITH_ROWS:
+                return
+            x = plain(tensor) if tensor.dim() and not tensor.is_complex() else None
+            if x is not None and stands_whole(x, tensor):
+                yield path, rows_of(x)

@@ -15,8 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_diag.graph import activation_kind, clean, fusing, is_metric
 from lightning_diag.probes.hooks import Hook
+from lightning_diag.probes.losses import LossCalls
 from lightning_diag.probes.readings import Readings, measuring
-from lightning_diag.statistics.views import plain
 
 _KINDS: Final[dict[str, tuple[str, ...]]] = {
     "relu": ("relu", "relu_"),
@@ -71,6 +71,11 @@ def _functions() -> tuple[dict[Any, str], dict[Any, str]]:
 
 
 _ACTIVATIONS, _LOSS_CALLS = _functions()
+# A loss written by hand begins with a difference of prediction and target.
+_DIFFERENCES: Final = frozenset(
+    {torch.sub, torch.subtract, Tensor.sub, Tensor.subtract, Tensor.__sub__, Tensor.__rsub__, torch.rsub}
+)
+_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES})
 
 
 def _owner(module: nn.Module) -> str:
@@ -108,9 +113,8 @@ class FunctionProbe(TorchFunctionMode):
         on_error: Callable[[BaseException], None],
     ) -> None:
         super().__init__()
-        self.readings, self.on_activation = readings, on_activation
-        self.on_prediction, self.on_error = on_prediction, on_error
-        self.losses: list[dict[str, Any]] = []
+        self.on_activation, self.on_prediction, self.on_error = on_activation, on_prediction, on_error
+        self.losses = LossCalls(readings)
         self.seconds = 0.0
         self._root = root
         self._open = False
@@ -185,7 +189,7 @@ class FunctionProbe(TorchFunctionMode):
     ) -> Any:
         """Run the function; look at it if it is an activation or a loss."""
         out = func(*args, **(kwargs or {}))
-        if self._active and torch.is_grad_enabled() and (func in _ACTIVATIONS or func in _LOSS_CALLS):
+        if func in _LOOKED_AT and self._active and torch.is_grad_enabled():
             start = time.perf_counter()
             try:
                 with measuring():
@@ -200,8 +204,14 @@ class FunctionProbe(TorchFunctionMode):
         scope = self._scopes[-1][0] if self._scopes else ""
         if owners & {"metric", "weights"}:
             return
+        if func in _DIFFERENCES:
+            if "loss" not in owners:
+                self.losses.difference(args)
+            return
         if func in _LOSS_CALLS:
-            self._loss(_LOSS_CALLS[func], scope, args, kwargs)
+            site = self._numbered(_LOSS_CALLS[func])
+            if site and self.losses.call(site, _LOSS_CALLS[func], scope, args, kwargs, out):
+                self.on_prediction(args[0] if args else kwargs["input"])
             return
         x = args[0] if args else kwargs.get("input")
         if owners & {"activation", "loss"} or not isinstance(x, Tensor) or not isinstance(out, Tensor):
@@ -215,30 +225,3 @@ class FunctionProbe(TorchFunctionMode):
         call = self._calls.get(base, 0)
         self._calls[base] = call + 1
         return "" if call >= MOST_CALLS else base if call == 0 else f"{base}#{call}"
-
-    def _loss(self, name: str, scope: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(zip(("input", "target"), args, strict=False)) | kwargs
-        prediction, target = given.get("input"), given.get("target")
-        site = self._numbered(name)
-        if not site or not isinstance(prediction, Tensor):
-            return
-        self.on_prediction(prediction)
-        fact: dict[str, Any] = {"site": site, "loss": name, "scope": scope}
-        fact["reduction"] = str(kwargs.get("reduction", "mean"))
-        fact["weighted"] = any(isinstance(kwargs.get(k), Tensor) for k in ("weight", "pos_weight"))
-        fact["label_smoothing"] = float(kwargs.get("label_smoothing", 0.0))
-        for family, tensor in (("prediction", prediction), ("target", target)):
-            if isinstance(tensor, Tensor):
-                fact[f"{family}_shape"], fact[f"{family}_dtype"] = list(tensor.shape), str(tensor.dtype)
-                self.readings.tensor(family, site, tensor)
-        self._row_sums(site, prediction)
-        self.losses.append(fact)
-
-    def _row_sums(self, site: str, prediction: Tensor) -> None:
-        """Smallest and largest sum over the class axis: both 1 for probabilities."""
-        x = plain(prediction)
-        if x is None or x.dim() < 2 or x.is_complex():
-            return
-        sums = x.float().sum(1)
-        self.readings.scalar("prediction/row_sum_min", site, sums.amin())
-        self.readings.scalar("prediction/row_sum_max", site, sums.amax())

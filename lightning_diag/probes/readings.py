@@ -55,6 +55,7 @@ class Part:
         scalars: (statistic, site) -> number.
         silence: site -> silent units.
         sharded: parameter split over the ranks -> its number of elements in all.
+        rows: name -> rows of a batch, predictions, targets, as they are; they never leave the process.
     """
 
     numel: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Part:
     scalars: dict[Key, float] = field(default_factory=dict)
     silence: dict[str, Silence] = field(default_factory=dict)
     sharded: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
 
 
 class Readings:
@@ -78,6 +80,7 @@ class Readings:
         self._elements: dict[Key, Tensor] = {}  # small samples, copied: binned all at once
         self._scalars: dict[Key, Tensor] = {}
         self._masks: dict[str, tuple[list[Tensor], int]] = {}
+        self._rows: dict[str, Tensor] = {}
 
     def site(self, family: str, name: str, numel: int = 0) -> None:
         """State a site, in order; its statistics are absent until added."""
@@ -106,6 +109,10 @@ class Readings:
         """Add which units of a rectifier were silent in a batch of ``examples``, shape (units,) each."""
         self._masks[site] = ([silent] if without_bias is None else [silent, without_bias], examples)
 
+    def rows(self, name: str, values: Tensor) -> None:
+        """Add some rows of a tensor as they are, shape (n, features); the caller keeps them few."""
+        self._rows[name] = values.float()
+
     def fetch(self) -> Part:
         """Bring everything to the host in one transfer."""
         masks = [m for ms, _ in self._masks.values() for m in ms]
@@ -116,10 +123,11 @@ class Readings:
                 torch.stack([x.float() for x in _together(list(self._scalars.values()))] or [torch.empty(0)]),
                 torch.cat([m.float() for m in _together(masks)] or [torch.empty(0)]),
                 torch.stack([x.float().reshape(()) for x in _together(self.waiting)] or [torch.empty(0)]),
+                torch.cat([x.reshape(-1) for x in _together(list(self._rows.values()))] or [torch.empty(0)]),
             ]
             flat = torch.cat(_together([g.reshape(-1) for g in groups])).cpu().numpy().astype(np.float64)
         ends = np.cumsum([g.numel() for g in groups])
-        rows, bins, numbers, bits, waited = np.split(flat, ends[:-1])
+        rows, bins, numbers, bits, waited, raw = np.split(flat, ends[:-1])
         self.brought, self.waiting = waited.tolist(), []
         part = Part(self.numel, scalars=dict(zip(self._scalars, numbers.tolist(), strict=True)), sharded=self.sharded)
         part.moments = dict(zip(self._moments, rows.reshape(-1, len(FIELDS)), strict=True))
@@ -131,6 +139,10 @@ class Readings:
                 pieces.append(bits[at : at + t.numel()] > 0.5)
                 at += t.numel()
             part.silence[site] = Silence(pieces[0], examples, pieces[1] if len(pieces) > 1 else None)
+        at = 0
+        for name, values in self._rows.items():
+            part.rows[name] = raw[at : at + values.numel()].reshape(values.shape)
+            at += values.numel()
         return part
 
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from lightning_diag.probes.activations import ActivationProbe
-from lightning_diag.probes.batch import take_batch
+from lightning_diag.probes.batch import batch_tensors, take_batch
 from lightning_diag.probes.compiled import EagerStep, OutOfMemoryGuard
 from lightning_diag.probes.functions import FunctionProbe
+from lightning_diag.probes.norms import in_wrong_mode
 from lightning_diag.probes.parameters import ParameterProbe
 from lightning_diag.probes.readings import Part, Readings
 from lightning_diag.records import Layer
+from lightning_diag.statistics.views import storage
 
 
 class SampledStep:
@@ -27,6 +29,8 @@ class SampledStep:
         forward: whether activations and functions are observed at all (not where compiled code is left alone).
         on_error: called with the exception of a failing measurement.
         silent: rectifiers that had silent units in the sample before.
+        deep: whether what costs more is measured too: spread across samples, normalization, clones among units.
+        fresh: whether an optimizer stepped in the batch before, so that its gradients should have been cleared.
     """
 
     def __init__(
@@ -38,16 +42,19 @@ class SampledStep:
         forward: bool,
         on_error: Callable[[BaseException], None],
         silent: Collection[str] = (),
+        deep: bool = True,
+        fresh: bool = False,
     ) -> None:
         self.readings = Readings()
         self.batch: dict[str, dict[str, Any]] = {}
         self._module = module
         self._forward = forward
         self._again = False
-        self._activations = ActivationProbe(module, self.readings, on_error, silent)
+        self.in_eval: list[str] = []
+        self._activations = ActivationProbe(module, self.readings, on_error, silent, deep=deep)
         seen = self._activations
         self._functions = FunctionProbe(module, self.readings, seen.function, seen.prediction, on_error)
-        self._parameters = ParameterProbe(module, self.readings, on_error)
+        self._parameters = ParameterProbe(module, self.readings, on_error, deep=deep, fresh=fresh)
         self._eager = EagerStep() if eager else None
         self._guard = OutOfMemoryGuard(module, self._give_up) if guarded else None
         self.on_out_of_memory: Callable[[BaseException], None] = on_error
@@ -55,6 +62,7 @@ class SampledStep:
     def open(self, batch: Any) -> None:
         """Take the batch and attach everything."""
         self.batch = take_batch(batch, self.readings)
+        self._functions.losses.batch = {storage(t): path for path, t in batch_tensors(batch) if storage(t)}
         if not self._forward:
             return
         if self._eager is not None:
@@ -75,6 +83,8 @@ class SampledStep:
     def before_backward(self, *, automatic: bool, scale: Tensor | None) -> None:
         """The forward pass is over (automatic optimization), or one of several is."""
         self._functions.close()
+        self._parameters.before_backward()
+        self.in_eval = in_wrong_mode(self._module, training=True)
         self._again = self._forward and not automatic
         if automatic:
             self._activations.detach_modules()
@@ -124,7 +134,12 @@ class SampledStep:
     @property
     def losses(self) -> list[dict[str, Any]]:
         """What was seen of the loss calls: name, reduction, shapes, dtypes."""
-        return self._functions.losses
+        return self._functions.losses.calls
+
+    @property
+    def differences(self) -> list[dict[str, Any]]:
+        """Where a prediction and a tensor of the batch were subtracted."""
+        return self._functions.losses.differences
 
     @property
     def seconds(self) -> float:

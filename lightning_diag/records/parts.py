@@ -50,6 +50,7 @@ class Layer:
     pass). ``role`` is "output" for the layer whose result the loss sees and the activation directly behind
     it, else "hidden". ``activation`` is the lower-case kind ("relu", "tanh", ...) of an activation, or "".
     ``follows`` is the site that made this layer's input, "" if unknown. ``parameters`` are qualified names.
+    ``straight`` is, for an affine layer, the affine layer that feeds it with nothing but affine operations between.
     """
 
     site: str
@@ -60,6 +61,7 @@ class Layer:
     units: int = 0
     parameters: tuple[str, ...] = ()
     source: str = ""
+    straight: str = ""
 
 
 @dataclass

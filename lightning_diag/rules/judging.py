@@ -118,10 +118,13 @@ def _missing(needs: Sequence[str], history: History) -> str:
     return next((name for name in needs if name not in there), "")
 
 
+_LONG = ("optimizers", "frozen", "metric_direction", "wiring", "data", "modes", "unregistered", "differences")
+
+
 def _facts(history: History) -> dict[str, object]:
     """Return the facts about the run that a report repeats."""
     steps = history.steps
-    facts = {k: v for k, v in history.run.items() if k not in ("optimizers", "frozen", "metric_direction")}
+    facts = {k: v for k, v in history.run.items() if k not in _LONG}
     if "steps" not in facts and len(history):
         facts["steps"] = int(steps[-1]) + 1 if len(steps) else 0
     return {**facts, "samples": facts.get("samples", len(steps))}

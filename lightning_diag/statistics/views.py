@@ -82,3 +82,16 @@ def flat(x: Tensor) -> Tensor:
     order = sorted(range(x.dim()), key=lambda d: -strides[d])
     y = x.permute(order)
     return y.view(-1) if y.is_contiguous() else x.reshape(-1)
+
+
+def stands_whole(values: Tensor | None, x: Tensor) -> bool:
+    """Return whether the plain ``values`` of ``x`` have its shape: not those of a sparse, nested or complex tensor."""
+    return values is not None and not x.is_nested and values.shape == x.shape
+
+
+def storage(x: Any) -> int:
+    """Return what tells the memory of a tensor from that of others; 0 where it has none of its own."""
+    try:
+        return int(x.untyped_storage().data_ptr())
+    except (RuntimeError, NotImplementedError, AttributeError, TypeError):
+        return 0

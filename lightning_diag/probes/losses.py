@@ -1,0 +1,100 @@
+"""What a loss was called with and what it gave; differences of prediction and batch, where it is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lightning_diag.probes.lineage import made_by
+from lightning_diag.probes.readings import Readings
+from lightning_diag.statistics.rows import rows_of
+from lightning_diag.statistics.views import plain, stands_whole, storage
+
+_MOST_CLASSES = 64
+_MOST_DIFFERENCES = 8
+
+
+class LossCalls:
+    """Collects the loss calls of one step; statistics of predictions and targets go to ``readings``."""
+
+    def __init__(self, readings: Readings) -> None:
+        self.readings = readings
+        self.calls: list[dict[str, Any]] = []
+        self.differences: list[dict[str, Any]] = []
+        self.batch: dict[int, str] = {}  # storage of the batch's tensors -> path
+
+    def difference(self, args: tuple[Any, ...]) -> None:
+        """Note where a prediction and a tensor of the batch are subtracted: the heart of a squared error."""
+        if (
+            len(args) < 2
+            or not all(isinstance(a, Tensor) for a in args[:2])
+            or len(self.differences) == _MOST_DIFFERENCES
+        ):
+            return
+        for prediction, target in (args[:2], args[1::-1]):
+            path = self.batch.get(storage(target), "")
+            if path and prediction.requires_grad and not target.requires_grad:
+                fact = {"target": path, "prediction_shape": list(prediction.shape), "target_shape": list(target.shape)}
+                self.differences.append(fact | {"made_by": made_by(prediction)})
+                return
+
+    def call(
+        self, site: str, name: str, scope: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any
+    ) -> bool:
+        """Take a loss call; False where there is no prediction to look at."""
+        given = dict(zip(("input", "target"), args, strict=False)) | dict(kwargs)
+        prediction, target = given.get("input"), given.get("target")
+        if not isinstance(prediction, Tensor):
+            return False
+        fact: dict[str, Any] = {"site": site, "loss": name, "scope": scope}
+        fact["reduction"] = str(kwargs.get("reduction", "mean"))
+        fact["weighted"] = any(isinstance(kwargs.get(k), Tensor) for k in ("weight", "pos_weight"))
+        fact["label_smoothing"] = float(kwargs.get("label_smoothing", 0.0))
+        fact["made_by"] = made_by(prediction)
+        fact["learns"] = prediction.requires_grad
+        fact["log_target"] = bool(kwargs.get("log_target", False))
+        fact["target"] = self.batch.get(storage(target), "") if isinstance(target, Tensor) else ""
+        for family, tensor in (("prediction", prediction), ("target", target)):
+            if isinstance(tensor, Tensor):
+                fact[f"{family}_shape"], fact[f"{family}_dtype"] = list(tensor.shape), str(tensor.dtype)
+                self.readings.tensor(family, site, tensor)
+        self._row_sums(site, prediction)
+        self._spread(site, prediction)
+        self._value(site, out)
+        if not self.calls and isinstance(target, Tensor):
+            self._rows(prediction, target)
+        self.calls.append(fact)
+        return True
+
+    def _value(self, site: str, out: Any) -> None:
+        """What the loss call gave, before anything was added to it or multiplied."""
+        x = plain(out) if isinstance(out, Tensor) else None
+        if x is not None:
+            self.readings.site("loss_call", site)
+            self.readings.scalar("loss_call/value", site, x.float().mean())
+
+    def _spread(self, site: str, prediction: Tensor) -> None:
+        """How much the predictions of different samples differ."""
+        x = plain(prediction)
+        if x is not None and stands_whole(x, prediction) and x.dim() and x.shape[0] > 1:
+            centred = rows_of(x).float()
+            self.readings.scalar("prediction/sample_std", site, (centred - centred.mean(0)).square().mean().sqrt())
+
+    def _rows(self, prediction: Tensor, target: Tensor) -> None:
+        """Some predictions and targets as they are, of classes and of single numbers."""
+        x, y = plain(prediction), plain(target)
+        few = x is not None and y is not None and 1 <= x.dim() <= 2 and x[:1].numel() <= _MOST_CLASSES
+        if few and x is not None and y is not None and 1 <= y.dim() <= 2 and x.shape[0] == y.shape[0]:
+            self.readings.rows("(prediction)", rows_of(x))
+            self.readings.rows("(target)", rows_of(y))
+
+    def _row_sums(self, site: str, prediction: Tensor) -> None:
+        """Smallest and largest sum over the class axis: both 1 for probabilities."""
+        x = plain(prediction)
+        if x is None or x.dim() < 2 or x.is_complex():
+            return
+        sums = x.float().sum(1)
+        self.readings.scalar("prediction/row_sum_min", site, sums.amin())
+        self.readings.scalar("prediction/row_sum_max", site, sums.amax())
