@@ -75,7 +75,7 @@ def fresh_frozen(root: nn.Module) -> Iterator[str]:
     for name, module in root.named_modules():
         if not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
             continue
-        w = module.weight
+        w = module._parameters.get("weight")  # not the attribute: a parametrization would be computed
         if not isinstance(w, Tensor) or w.requires_grad or w.numel() < 64 or w.device.type == "meta" or w.dim() < 2:
             continue
         bound = 1 / math.sqrt(w[0].numel())

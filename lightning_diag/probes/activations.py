@@ -201,6 +201,9 @@ class ActivationProbe:
             self.readings.silence(
                 site, silent, values.shape[0], self._above.pop(site.split("#")[0] if module else site, None)
             )
+        if kind in ("softmax", "log_softmax") and values.dim() == 2 and values.shape[0] > 1:
+            sums = (values.float().exp() if kind == "log_softmax" else values.float()).sum(0)
+            self.readings.scalar("activation/sample_sum_error", site, (sums - 1).abs().amax())
         if kind in BOUNDED and values.dim() > 1:
             usual = {"hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0)}.get(kind, (0.0, 1.0))
             low, high = getattr(module, "min_val", usual[0]), getattr(module, "max_val", usual[1])

@@ -198,12 +198,11 @@ class DataSeen:
             single = np.where(var[:, None] > 1e-12, np.square(xy) / (var[:, None] * yy), 0.0)[:, known]
         best = int(single.max(1).argmax())
         solved = np.linalg.lstsq(xx + 1e-9 * np.trace(xx) / d * np.eye(d), xy[:, known], rcond=None)[0]
-        explained = float((solved * xy[:, known]).sum() / yy[known].sum())
+        parts = slice(1, None) if len(yy) > _MOST_CLASSES else slice(None)  # of classes the columns for each
+        explained = float((solved * xy[:, known])[:, parts].sum() / yy[known][parts].sum())
         out = {"rows": n, "features": d, "best_feature": best}
-        return out | {
-            "all_targets_r2": float(np.clip(single[best].min(), 0, 1)),
-            "linear_r2": float(np.clip(explained, 0, 1)),
-        }
+        found = {"best_r2": single[best].max(), "all_targets_r2": single[best].min(), "linear_r2": explained}
+        return out | {k: float(np.clip(v, 0, 1)) for k, v in found.items()}
 
 
 def _same(x: Row, target: Row | None) -> bool:
@@ -218,11 +217,11 @@ def _are_classes(target: Row) -> bool:
 
 
 def _columns(target: Row) -> Row | None:
-    """Return the target as columns of numbers: one per class of classes."""
+    """Return the target as columns of numbers: of classes their number, and one column for each class."""
     if target.shape[1] != 1:
         return target if target.shape[1] <= _MOST_CLASSES else None
     if _are_classes(target) and target.max() > 1:
-        return np.asarray(np.eye(_MOST_CLASSES)[target[:, 0].astype(int)])
+        return np.hstack([target, np.eye(_MOST_CLASSES)[target[:, 0].astype(int)]])
     return target
 
 

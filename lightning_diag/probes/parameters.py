@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,8 @@ class ParameterProbe:
                     self._names |= {id(p): clean(n) for n, p in self._root.named_parameters()}
                 for name, p in self._parameters(optimizer):
                     self._take(name, p)
+                    if self.deep and p.grad is not None:
+                        self._signal(name, optimizer.state.get(p))
         except Exception as error:
             self.on_error(error)
         self.seconds += time.perf_counter() - start
@@ -97,6 +100,15 @@ class ParameterProbe:
             if self.deep and p.dim() > 1 and p.shape[0] > 1 and stands_whole(elements, p) and p.is_floating_point():
                 self.readings.scalar("parameter/clones", name, clones(elements))
             self._before[name] = (p, elements.clone())
+
+    def _signal(self, name: str, state: Any) -> None:
+        """The share of the gradient that stays: squared running mean over running mean square, as Adam keeps them."""
+        if not isinstance(state, dict) or not {"exp_avg", "exp_avg_sq"} <= state.keys():
+            return
+        mean, square = (_elements(state[key]) for key in ("exp_avg", "exp_avg_sq"))
+        if mean is not None and square is not None:
+            share = mean.float().square().mean() / square.float().mean().clamp_min(torch.finfo(torch.float32).tiny)
+            self.readings.scalar("gradient/signal_share", name, share)
 
     def after_step(self) -> None:
         """Measure what changed since :meth:`before_step`, and let go of the copies."""

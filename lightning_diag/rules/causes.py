@@ -22,8 +22,176 @@ class Cause(NamedTuple):
     timed: bool = True
 
 
-# For one consequence the rows stand nearest cause first.
-CAUSES: tuple[Cause, ...] = (
+# What a run comes to, whatever went wrong before.
+OUTCOMES = (
+    "loss-not-decreasing", "loss-diverging", "loss-oscillating", "overfitting", "underfitting",
+    "validation-better-than-training", "stopped-too-early", "plateau-at-constant-rate", "collapsed-output",
+    "labels-independent-of-input",
+)  # fmt: skip
+NUMBERS = ("non-finite-loss", "non-finite-activation", "non-finite-gradient", "loss-scale-collapse")
+STEPS = ("update-too-large", "exploding-gradients", "weight-growth", "activation-explosion", "noisy-gradient")
+SIGNALS = (
+    "dead-units", "saturated-units", "vanishing-gradients", "representation-collapse", "collapsed-output",
+    "signed-inputs",
+)  # fmt: skip
+SMALL = ("update-too-small", "parameter-never-updated")
+RATES = ("learning-rate-too-high", "learning-rate-too-low")
+START = ("poor-initialization", "initial-loss-off")
+RUNNING = ("running-statistics",)
+
+
+class Row(NamedTuple):
+    """Each of ``causes`` explains each of ``consequences``, because ``reason``."""
+
+    causes: tuple[str, ...]
+    consequences: tuple[str, ...]
+    reason: str
+    timed: bool = False
+
+
+# Read from top to bottom: the first row that fits names the cause. First what a person did, then what it led to.
+TABLE: tuple[Row, ...] = (
+    # the data
+    Row(("non-finite-input",), (*NUMBERS, *STEPS, *OUTCOMES), "a number that is none spreads to all it touches"),
+    Row(
+        ("target-leak",),
+        ("overfitting", "train-validation-input-shift", "loss-oscillating", "underfitting"),
+        "the leaked feature is not there, or means nothing, in validation",
+    ),
+    Row(("train-validation-overlap",), ("validation-better-than-training",), "validation holds what was trained on"),
+    Row(
+        ("train-validation-input-shift",),
+        ("overfitting", "running-statistics", "validation-better-than-training"),
+        "validation sees other inputs than training did",
+    ),
+    Row(
+        ("unnormalized-input",),
+        (*NUMBERS, *STEPS, *SIGNALS, *START, *RATES, *SMALL, *OUTCOMES, "cancelled-bias"),
+        "huge or offset inputs make huge activations, gradients and curvatures",
+    ),
+    Row(("constant-feature",), ("dead-units", *OUTCOMES, "repeated-samples"), "what never changes tells nothing"),
+    Row(("repeated-samples",), (*OUTCOMES, "not-shuffled", "class-imbalance"), "the network sees few samples only"),
+    Row(
+        ("not-shuffled",),
+        (
+            "loss-oscillating",
+            *OUTCOMES,
+            *STEPS,
+            *SIGNALS,
+            "running-statistics",
+            "class-imbalance",
+            "learning-rate-too-high",
+        ),
+        "each batch pulls to its own class",
+    ),
+    # the loss and what it is given
+    Row(
+        ("wrong-sign", "negative-loss"),
+        (*NUMBERS, *STEPS, *SIGNALS, *OUTCOMES, *RATES, "initial-loss-off"),
+        "an objective that has no lower bound, or is climbed, drives the weights away",
+    ),
+    Row(("wrong-sign",), ("negative-loss",), "a maximized loss falls below zero"),
+    Row(
+        ("loss-target-mismatch",),
+        ("output-range", "logits-for-probabilities", "target-broadcast"),
+        "the targets are not what the loss is made for",
+    ),
+    Row(
+        (
+            "softmax-before-cross-entropy",
+            "sigmoid-before-bce-with-logits",
+            "logits-for-probabilities",
+            "output-range",
+            "loss-target-mismatch",
+            "target-broadcast",
+        ),
+        (
+            *NUMBERS,
+            *STEPS,
+            *SIGNALS,
+            *START,
+            *SMALL,
+            *RATES,
+            *OUTCOMES,
+            "negative-loss",
+            "class-imbalance",
+            "target-scale",
+        ),
+        "the loss does not measure what should be learned",
+    ),
+    Row(
+        ("target-scale",),
+        (*NUMBERS, *STEPS, *SIGNALS, *START, *RATES, *SMALL, *OUTCOMES),
+        "the output must first grow to where the targets are",
+    ),
+    Row(
+        ("loss-scale",),
+        (*NUMBERS, *STEPS, *SIGNALS, *RATES, *SMALL, *OUTCOMES, "clipping-always-active"),
+        "every gradient is multiplied with the loss",
+    ),
+    # how the run is wired
+    Row(
+        ("gradients-never-cleared",),
+        (*NUMBERS, *STEPS, *SIGNALS, *RATES, *OUTCOMES),
+        "each step adds the gradients of all steps before",
+    ),
+    Row(
+        ("unregistered-parameters", "no-gradient", "parameter-not-in-optimizer"),
+        (*SMALL, *SIGNALS, *OUTCOMES, "accidentally-frozen", "learning-rate-too-low", "poor-initialization"),
+        "what is not trained stays random",
+    ),
+    Row(("no-gradient",), ("parameter-not-in-optimizer",), "no gradient arrives"),
+    Row(
+        ("parameter-never-updated", "accidentally-frozen"),
+        ("update-too-small", *SIGNALS, *OUTCOMES),
+        "what is not trained stays random",
+    ),
+    Row(("symmetric-units",), (*SIGNALS, *SMALL, *START, *OUTCOMES), "clones learn the same: a layer of one unit"),
+    Row(("missing-nonlinearity",), (*OUTCOMES, *SIGNALS, *STEPS), "affine layers in a row are one affine layer"),
+    Row(("samples-mixed",), (*OUTCOMES, *SIGNALS, "running-statistics"), "a sample's output depends on its neighbours"),
+    Row(
+        ("module-in-eval-mode", "module-in-train-mode", "batch-too-small-for-batchnorm"),
+        (*RUNNING, *STEPS, *OUTCOMES),
+        "normalization and dropout work other than they should",
+    ),
+    Row(
+        ("running-statistics",),
+        ("overfitting", "loss-oscillating", "underfitting", "stopped-too-early"),
+        "validation runs with statistics that are not those of the data",
+    ),
+    Row(
+        ("over-regularization",),
+        (*SMALL, *SIGNALS, *OUTCOMES, *STEPS, "learning-rate-too-high"),
+        "the penalty outweighs the data",
+    ),
+    Row(
+        ("clipping-always-active",),
+        (*SMALL, *OUTCOMES, "learning-rate-too-low", "exploding-gradients"),
+        "the threshold sets the step, not the gradient",
+    ),
+    Row(("class-imbalance",), OUTCOMES, "the majority alone makes the loss"),
+    # where it starts, and how fast it goes
+    Row(("schedule-mismatch",), (*RATES, *SMALL, *STEPS, *SIGNALS, *OUTCOMES), "the rate is not what was meant"),
+    Row(
+        ("poor-initialization",),
+        ("initial-loss-off", *NUMBERS, *STEPS, *SIGNALS, *SMALL, *OUTCOMES),
+        "a signal that grows or shrinks through depth starts training in the wrong place",
+    ),
+    Row(("learning-rate-too-high",), (*NUMBERS, *STEPS, *SIGNALS, *OUTCOMES, "batch-size"), "every step overshoots"),
+    Row(("learning-rate-too-low",), (*SMALL, *OUTCOMES), "the weights hardly move"),
+    Row(("batch-size",), (*OUTCOMES, *SMALL, "noisy-gradient"), "too few, or too noisy, updates"),
+    Row(("loss-scale-collapse",), NUMBERS, "the scaler has given up"),
+    Row(
+        ("activation-explosion",),
+        (*NUMBERS, "exploding-gradients", "update-too-large", "saturated-units"),
+        "what grows from layer to layer overflows at last",
+        timed=True,
+    ),
+    Row(("weight-growth",), (*NUMBERS, "activation-explosion", *SIGNALS), "weights without bound", timed=True),
+)
+
+# And among what is measured: nearest cause first. A timed row holds where the cause was seen no later.
+MEASURED: tuple[Cause, ...] = (
     # numbers that break: what broke first is the cause of what broke after it
     Cause("non-finite-activation", "non-finite-loss", "the loss is computed from the activations"),
     Cause("non-finite-gradient", "non-finite-loss", "the step wrote non-finite numbers into the weights"),
@@ -61,9 +229,52 @@ CAUSES: tuple[Cause, ...] = (
     Cause("update-too-small", "loss-not-decreasing", "the weights do not move", timed=False),
     Cause("exploding-gradients", "loss-not-decreasing", "huge steps undo what was learned", timed=False),
     Cause("update-too-large", "loss-not-decreasing", "every step overshoots", timed=False),
+    Cause("loss-diverging", "loss-not-decreasing", "a loss that grows does not fall", timed=False),
+    Cause("update-too-large", "loss-diverging", "every step overshoots", timed=False),
+    Cause("exploding-gradients", "loss-diverging", "huge steps undo what was learned", timed=False),
+    Cause("update-too-large", "loss-oscillating", "every step overshoots", timed=False),
+    Cause("exploding-gradients", "loss-oscillating", "huge steps undo what was learned", timed=False),
+    Cause("loss-oscillating", "loss-not-decreasing", "each rise undoes the fall before", timed=False),
+    Cause("dead-units", "collapsed-output", "what no signal passes is the same for every sample", timed=False),
+    Cause("saturated-units", "collapsed-output", "flat units give the same for every sample", timed=False),
+    Cause("vanishing-gradients", "collapsed-output", "the early layers do not learn", timed=False),
+    Cause(
+        "representation-collapse",
+        "collapsed-output",
+        "features that do not differ make no different outputs",
+        timed=False,
+    ),
+    Cause("collapsed-output", "loss-not-decreasing", "a constant cannot fit targets that differ", timed=False),
+    Cause("collapsed-output", "labels-independent-of-input", "a constant output depends on nothing", timed=False),
+    Cause("dead-units", "representation-collapse", "dead units add no direction", timed=False),
+    Cause("vanishing-gradients", "underfitting", "the early layers do not learn", timed=False),
+    Cause("dead-units", "underfitting", "dead units are missing capacity", timed=False),
+    Cause("saturated-units", "underfitting", "flat units hardly learn", timed=False),
+    Cause("update-too-small", "underfitting", "the weights do not move", timed=False),
+    Cause("update-too-large", "underfitting", "every step overshoots", timed=False),
+    Cause("labels-independent-of-input", "loss-not-decreasing", "there is nothing to learn", timed=False),
+    Cause("labels-independent-of-input", "overfitting", "what cannot be learned can only be memorized", timed=False),
+    Cause("loss-not-decreasing", "underfitting", "a loss that stays fits nothing", timed=False),
+    Cause("stopped-too-early", "underfitting", "training goes on improving", timed=False),
 )
 
-_PHASE = {"A": 0, "L": 1, "G": 2, "W": 3, "V": 4}  # the order of things within one training step
+CAUSES: tuple[Cause, ...] = (
+    *dict.fromkeys(Cause(a, b, row.reason, row.timed) for row in TABLE for a in row.causes for b in row.consequences
+                   if a != b),
+    *MEASURED,
+)  # fmt: skip
+
+_PHASE = {
+    "D": 0,
+    "I": 1,
+    "H": 2,
+    "A": 3,
+    "L": 4,
+    "G": 5,
+    "W": 6,
+    "V": 7,
+    "O": 8,
+}
 
 
 def _time(f: Finding) -> tuple[int, int]:

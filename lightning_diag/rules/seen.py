@@ -1,0 +1,77 @@
+"""What a history knows beside its tables: loss calls, data, parameters, loaders; absent parts are unmeasured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lightning_diag.records import Floats, History
+from lightning_diag.rules.rule import Unmeasured
+
+
+def loss_calls(history: History) -> list[dict[str, Any]]:
+    """Return what was seen of the loss calls of a step; empty where the loss is written by hand or unseen."""
+    return list(history.run.get("losses") or ())
+
+
+def wiring(history: History) -> Mapping[str, Any]:
+    """Return how the run is put together (parameters, loaders, schedules, ...).
+
+    Raises:
+        Unmeasured: an old history that does not know.
+    """
+    found = history.run.get("wiring")
+    if not isinstance(found, dict):
+        raise Unmeasured("how the run is put together was not recorded; record it again with this version")
+    return found
+
+
+def data(history: History) -> Mapping[str, Any]:
+    """Return what was seen of the data.
+
+    Raises:
+        Unmeasured: no tensor was found in the batches.
+    """
+    found = history.run.get("data")
+    if not isinstance(found, dict) or not found.get("train"):
+        raise Unmeasured("no tensor was found in the batches (tuples, lists, dicts, dataclasses are looked into)")
+    return found
+
+
+def target_path(history: History) -> str:
+    """Return the path of the target in the batch, "" if it is not known."""
+    calls = [c.get("target") for c in loss_calls(history) if c.get("target")]
+    differences = [d.get("target") for d in history.run.get("differences") or () if d.get("target")]
+    known = data(history).get("target", {}).get("path")
+    return str(next(iter([*calls, known, *differences]), "") or "")
+
+
+def inputs(history: History, stage: str = "train") -> dict[str, Mapping[str, Any]]:
+    """Return path -> what was seen of the tensors of a batch that are no targets and hold real numbers."""
+    seen = data(history).get(stage) or {}
+    target = target_path(history)
+    batch = history.run.get("batch") or {}
+    return {
+        path: facts
+        for path, facts in seen.items()
+        if path != target and facts.get("rows") and "float" in str(batch.get(path, {}).get("dtype", "float"))
+    }
+
+
+def floats(facts: Mapping[str, Any], name: str) -> Floats:
+    """Return a list of numbers as an array; empty where it is absent."""
+    return np.array(facts.get(name) or (), dtype=np.float64)
+
+
+def rates(history: History) -> dict[str, Any]:
+    """Return name -> series of the learning rate of every parameter group."""
+    return {n: history.series(n) for n in history.series_names("train") if n.startswith("learning_rate/")}
+
+
+def planned(history: History) -> int:
+    """Return the number of optimizer steps planned; those taken where the plan is not known."""
+    loss = history.series("loss").steps
+    taken = int(loss[-1]) + 1 if len(loss) else 0
+    return int(history.run.get("steps_planned") or taken)
