@@ -1,43 +1,31 @@
 """The table program x finding: what Diagnostics says of every program, against what is stored.
 
-``python -m tests.contracts.confusion`` prints the table, misses and false alarms over all programs and seeds;
-``--write`` stores it as the new expectation, ``--histories DIR`` keeps the recorded histories, ``--judge DIR`` judges
-such histories again instead of training, further words choose programs.
+``python -m tests.contracts.confusion`` judges the recorded fits of all programs and seeds (those not recorded yet are
+recorded first, see :mod:`tests.laboratory`), prints misses, false alarms and what changed against the stored table;
+``--write`` stores the table as the new expectation, ``--stale`` judges what is there although the recorder has changed,
+words choose programs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from lightning_diag import Diagnostics, History, Report, check
-from tests.models import ALL, Program
+from tests.laboratory import judging, keys, record
+from tests.laboratory.judging import Row, Verdict
+from tests.laboratory.store import Store
+from tests.models import ALL, HEALTHY, SICK, Program
 
 EXPECTED = Path(__file__).with_name("confusion.json")
-SEEDS = (0, 1, 2)
-Row = dict[str, str]  # code -> "error" or "warning" and whether it is the primary finding: "error*"
 Table = dict[str, dict[str, Row]]  # program -> seed -> row
+Judged = tuple[Program, str, Row]
 
-
-def observe(program: Program, seed: int, root: str | Path) -> Diagnostics:
-    """Fit a program with Diagnostics as a user would, but quietly and writing under ``root``."""
-    diagnostics = Diagnostics(verbose=False, histograms=False)
-    program.fit(seed, [diagnostics], default_root_dir=str(root))
-    return diagnostics
-
-
-def row(report: Report) -> Row:
-    """Return the codes found at warning or above with the worst severity, a star at the primary one."""
-    worst: dict[str, str] = {}
-    for f in sorted(report.findings, key=lambda f: f.severity.rank):
-        if f.severity.rank >= 1:
-            worst[f.code] = str(f.severity)
-    primary = report.primary.code if report.primary else ""
-    return {code: value + ("*" if code == primary else "") for code, value in sorted(worst.items())}
+# Fitted live by `make test`, with seed 0: a sick program of every fault, its twin, and every third control.
+_FIRST = [next(p.name for p in SICK if p.fault == fault) for fault in dict.fromkeys(p.fault for p in SICK)]
+QUICK = {*_FIRST, *(f"{name}-mended" for name in _FIRST), *(p.name for p in HEALTHY[1::3])}
 
 
 def missed(program: Program, found: Row) -> bool:
@@ -60,7 +48,7 @@ def verdict(program: Program, found: Row) -> str:
     return "ok" if program.kind != "sick" or primary in program.accepted else "ok, not primary"
 
 
-def text(rows: Iterable[tuple[Program, str, Row]]) -> str:
+def text(rows: Iterable[Judged]) -> str:
     """Return the table for people."""
     lines = [f"{'program':34}{'seed':5}{'accepted':16}{'verdict':17}found at warning or above (* primary)"]
     for program, seed, found in rows:
@@ -72,53 +60,82 @@ def text(rows: Iterable[tuple[Program, str, Row]]) -> str:
 
 def load(path: Path = EXPECTED) -> Table:
     """Read the stored table."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return _read(path).get("judgements", {})
+
+
+def known(what: str, path: Path = EXPECTED) -> dict[str, list[str]]:
+    """Return the stored list of what is known to be judged wrongly ("misses", "false alarms"): program -> seeds."""
+    return _read(path).get(what, {})
+
+
+def wrong(table: Table, is_wrong: Callable[[Program, Row], bool]) -> dict[str, list[str]]:
+    """Return the programs and seeds that a table judges wrongly."""
+    chosen = {p.name: [s for s, found in table.get(p.name, {}).items() if is_wrong(p, found)] for p in ALL}
+    return {name: seeds for name, seeds in chosen.items() if seeds}
 
 
 def dump(table: Table, path: Path = EXPECTED) -> None:
-    """Store the table, one line a program."""
-    lines = [f" {json.dumps(name)}: {json.dumps(rows)}" for name, rows in table.items()]
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    """Store the table and what it misses and wrongly accuses, one line a program."""
+    parts = {"misses": wrong(table, missed), "false alarms": wrong(table, alarmed), "judgements": table}
+    blocks = []
+    for title, rows in parts.items():
+        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())
+        blocks.append(f' "{title}": {{\n{lines}\n }}' if rows else f' "{title}": {{}}')
+    path.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
+
+
+def judged(cases: Sequence[tuple[Program, int]], store: Store, workers: int) -> tuple[list[Judged], list[Verdict]]:
+    """Return the rows of recorded fits, and the verdicts in which something crashed (they have no row)."""
+    crashed = record.record(cases, store, workers=workers)
+    tasks = []
+    for p, seed in cases:
+        file = store.find(p.name, seed, keys.key(p))
+        if file is not None and (p.name, seed) not in crashed:
+            tasks.append((p.name, seed, str(file), p.accepted, False))
+    found, seconds = judging.judge(tasks, workers)
+    print(
+        f"{len(found)} fits judged in {seconds:.1f} s; fitting them took {sum(v.cpu_seconds for v in found):.0f} s CPU"
+    )
+    quick = sum(v.cpu_seconds for v in found if v.program in QUICK and v.seed == 0)
+    print(f"the quick ones, which `make test` fits, took {quick:.0f} s CPU")
+    bad = [Verdict(name, seed, crash=said) for (name, seed), said in crashed.items()] + [v for v in found if v.crash]
+    names = record.programs()
+    rows = [(names[v.program], str(v.seed), judging.row(v.said)) for v in found if not v.crash]
+    return rows, bad
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; 1 if something was missed or falsely accused."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS))
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--histories", type=Path)
-    parser.add_argument("--judge", type=Path)
+    """Print the table; 1 if something crashed, was missed or falsely accused."""
+    parser = argparse.ArgumentParser(prog="python -m tests.contracts.confusion", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only programs whose name holds one of these words")
+    record.add_options(parser)
+    parser.add_argument("--stale", action="store_true", help="judge what is there, although the recorder has changed")
+    parser.add_argument("--write", action="store_true", help="store the table as the new expectation")
+    parser.add_argument("--whole", action="store_true", help="print all rows, not only those that are wrong or changed")
     args = parser.parse_args(argv)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    rows = []
-    for program in [p for p in ALL if not args.names or any(n in p.name for n in args.names)]:
-        for seed in range(args.seeds):
-            found = row(_report(program, seed, args.histories, args.judge))
-            rows.append((program, str(seed), found))
-            print(text(rows[-1:]).splitlines()[1], flush=True)
+    store, table = Store(args.histories, stale=args.stale), load()
+    rows, crashed = judged(record.choose(args.names, args.seeds), store, args.workers)
     bad = [r for r in rows if missed(r[0], r[2]) or alarmed(r[0], r[2])]
-    misses, alarms = sum(missed(p, f) for p, _, f in rows), sum(alarmed(p, f) for p, _, f in rows)
-    print(f"\n{len(rows)} fits, {misses} missed, {alarms} false alarms")
-    print(text(bad))
+    changed = [r for r in rows if table.get(r[0].name, {}).get(r[1]) != r[2]]
+    then = [(p, f"{s} was", table[p.name][s]) for p, s, _ in changed if s in table.get(p.name, {})]
+    misses, alarms = (sum(is_so(p, f) for p, _, f in rows) for is_so in (missed, alarmed))
+    print(f"{len(rows)} fits, {misses} missed, {alarms} false alarms, {len(changed)} changed, {len(crashed)} crashed")
+    print(text(rows if args.whole else bad))
+    if changed:
+        print(
+            f"\nchanged against the stored table:\n{text(sorted([*changed, *then], key=lambda r: (r[0].name, r[1])))}"
+        )
+    for v in crashed:
+        print(f"CRASHED {v.program} {v.seed}: {v.crash.strip().splitlines()[-1]}")
     if args.write:
-        table = load()
         for program, seed, found in rows:
             table.setdefault(program.name, {})[seed] = found
-        dump({p.name: table[p.name] for p in ALL if p.name in table})
-    return int(bool(bad))
+        dump({p.name: dict(sorted(table[p.name].items())) for p in ALL if p.name in table})
+    return int(bool(bad or crashed))
 
 
-def _report(program: Program, seed: int, keep: Path | None, stored: Path | None) -> Report:
-    name = f"{program.name}-{seed}.jsonl"
-    if stored is not None:
-        return check(History.load(stored / name))
-    with tempfile.TemporaryDirectory() as root:
-        diagnostics = observe(program, seed, root)
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        (keep / name).write_text("\n".join(diagnostics.history.lines()) + "\n", encoding="utf-8")
-    return diagnostics.report
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 if __name__ == "__main__":
