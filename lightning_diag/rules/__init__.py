@@ -12,37 +12,10 @@ from __future__ import annotations
 from lightning_diag.findings import Report, RuleInfo
 from lightning_diag.records import History
 from lightning_diag.rules import judging
+from lightning_diag.rules.catalogue import RULES, TRIPWIRES
 from lightning_diag.rules.causes import CAUSES, Cause, fold
-from lightning_diag.rules.dead_units import DeadUnits
-from lightning_diag.rules.exploding_gradients import ExplodingGradients
 from lightning_diag.rules.judging import Ignore, Rules, Selectors
-from lightning_diag.rules.loss_not_decreasing import LossNotDecreasing
-from lightning_diag.rules.non_finite_activation import NonFiniteActivation
-from lightning_diag.rules.non_finite_gradient import NonFiniteGradient
-from lightning_diag.rules.non_finite_loss import NonFiniteLoss
-from lightning_diag.rules.overfitting import Overfitting
 from lightning_diag.rules.rule import Rule, Unmeasured
-from lightning_diag.rules.saturated_units import SaturatedUnits
-from lightning_diag.rules.update_too_large import UpdateTooLarge
-from lightning_diag.rules.update_too_small import UpdateTooSmall
-from lightning_diag.rules.vanishing_gradients import VanishingGradients
-
-RULES: tuple[type[Rule], ...] = (
-    DeadUnits,
-    SaturatedUnits,
-    NonFiniteActivation,
-    VanishingGradients,
-    ExplodingGradients,
-    NonFiniteGradient,
-    UpdateTooLarge,
-    UpdateTooSmall,
-    NonFiniteLoss,
-    LossNotDecreasing,
-    Overfitting,
-)
-
-# Judged at every sample: what must not wait.
-TRIPWIRES: tuple[type[Rule], ...] = (NonFiniteActivation, ExplodingGradients, NonFiniteGradient, NonFiniteLoss)
 
 
 def check(history: History, select: Selectors = (), ignore: Ignore = (), *, rules: Rules = RULES) -> Report:

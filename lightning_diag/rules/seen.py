@@ -75,3 +75,15 @@ def planned(history: History) -> int:
     loss = history.series("loss").steps
     taken = int(loss[-1]) + 1 if len(loss) else 0
     return int(history.run.get("steps_planned") or taken)
+
+
+def seen_steps(history: History) -> tuple[int, int]:
+    """Return the first and the last sampled step, (0, 0) where there is none."""
+    steps = history.steps
+    return (int(steps[0]), int(steps[-1])) if len(steps) else (0, 0)
+
+
+def first_is_norm(history: History) -> bool:
+    """Tell whether a normalization layer is the first layer that sees the input."""
+    first = next((x for x in history.layers if x.parameters or "norm" in x.type.lower()), None)
+    return first is not None and "norm" in first.type.lower()

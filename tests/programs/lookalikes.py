@@ -15,24 +15,26 @@ from torch.utils.data import DataLoader, TensorDataset
 from .lookalikes_modules import (
     Adapted,
     Adapters,
-    Averaged,
     Brier,
     Classifier,
-    Clipped,
     Logistic,
     LogProbabilities,
     MobileNet,
+    RandomFeatures,
+    Shares,
+    TwoHeads,
+)  # fmt: skip
+from .lookalikes_more import (
+    Averaged,
+    Clipped,
     Online,
     Prices,
-    RandomFeatures,
     RateOfOne,
     Regressor,
     Restarts,
-    Shares,
     SmallBatches,
     Stream,
     Summed,
-    TwoHeads,
 )  # fmt: skip
 from .ordinary_parts import chain, settled
 from .parts import Fit, Pair, Task, cancer, cnn, digits, loaders, mlp, split, wine
@@ -137,7 +139,7 @@ def at_rest() -> Any:
 def stream(seed: int) -> Fit:
     """Every batch is new; nothing to shuffle."""
     val = next(iter(Stream(99, 4096)))
-    trainer = {"max_steps": 480, "val_check_interval": 40, "limit_train_batches": 480, "max_epochs": 1}
+    trainer = {"max_steps": 400, "val_check_interval": 40, "limit_train_batches": 400, "max_epochs": 1}
     held = DataLoader(TensorDataset(*val), 4096)
     return Fit(Online(), DataLoader(Stream(seed), batch_size=None), held, trainer=trainer)
 
@@ -159,7 +161,8 @@ def fresh_norm() -> Any:
 
 
 def of_eight() -> Any:
-    return SmallBatches(mlp(30, 24, 2, norm=partial(nn.BatchNorm1d, momentum=0.03)))
+    """Eight images a batch, but 512 places in every channel."""
+    return SmallBatches(cnn(norm=True, width=8))
 
 
 def normalized() -> Any:
@@ -253,13 +256,15 @@ HEALTHY = (
     healthy("raw-into-batchnorm", simple(fresh_norm, partial(cancer, standardized=False), epochs=20, batch=50), good),
     healthy("rescaled-thousands", simple(prices, partial(generated, worth, 5), epochs=15),
             every(learns(0.5), scores(0.85), settled)),
-    healthy("clipped-language-model", simple(Clipped, chain, epochs=4, batch=16, gradient_clip_val=1.0,
-            val_check_interval=0.5),
+    healthy("clipped-language-model", simple(Clipped, chain, epochs=2, batch=8, gradient_clip_val=1.0,
+            val_check_interval=0.25),
             every(learns(0.6), often_clipped, settled)),
-    healthy("warm-restarts", simple(lambda: Restarts(cnn(norm=True, act=nn.GELU)), partial(digits, image=True), epochs=14), good),
+    healthy("warm-restarts", simple(lambda: Restarts(cnn(norm=True, act=nn.GELU)), partial(digits, image=True),
+            epochs=14), good),
     healthy("averaged-with-dropout", simple(lambda: Averaged(mlp(64, 96, 96, 10, dropout=0.3)), centred, epochs=14),
             every(good, easier_in_validation)),
-    healthy("batchnorm-of-eight", simple(of_eight, cancer, epochs=8, batch=8), good),
+    healthy("batchnorm-of-eight", simple(of_eight, partial(digits, 640, image=True), epochs=6,
+            batch=8), good),
     healthy("rate-of-one", simple(normalized, partial(digits, image=True), epochs=7), good),
     healthy("twelve-steps", smoke, learns(0.8)),
 )  # fmt: skip

@@ -22,6 +22,7 @@ from .losses_checks import (
     settled,
     sharper,
     sums,
+    unsure,
     within,
     without_bound,
 )  # fmt: skip
@@ -51,7 +52,7 @@ def softmax_in_cnn(seed: int, sick: bool) -> Fit:
 
 def sigmoid_for_classes(seed: int, sick: bool) -> Fit:
     """The scores of ten exclusive classes go through a sigmoid before the cross-entropy."""
-    return Fit(RowReader(squash=sick), **loaders(digits(image=True), seed), trainer={"max_epochs": 13})
+    return Fit(RowReader(squash=sick), **loaders(digits(image=True), seed), trainer={"max_epochs": 14})
 
 
 class Screening(Task):
@@ -117,7 +118,7 @@ class Grader(Task):
     def __init__(self, *, number: bool) -> None:
         self.number = number
         super().__init__(mlp(64, 48, 32, 1 if number else 10, act=nn.ELU), schedule=cosine,
-                         optimizer=partial(Adam, lr=3e-3), names=("loss/train", "loss/val", "accuracy/val"))  # fmt: skip
+                         optimizer=partial(Adam, lr=3e-3), names=("loss/train", "loss/val", "acc/val"))  # fmt: skip
 
     def compute(self, batch: Batch) -> Tensor:
         x, y = batch
@@ -154,7 +155,7 @@ def summed_loss(seed: int, sick: bool) -> Fit:
     """reduction="sum" over batches of 128 at a rate that suits the mean."""
     criterion = nn.CrossEntropyLoss(reduction="sum" if sick else "mean")
     net = mlp(64, 48, 48, 48, 10, norm=nn.BatchNorm1d, act=nn.Tanh)
-    task = Task(net, loss=criterion, schedule=drop, optimizer=partial(SGD, lr=0.02, momentum=0.9, weight_decay=1e-3))
+    task = Task(net, loss=criterion, schedule=drop, optimizer=partial(SGD, lr=0.03, momentum=0.9))
     return Fit(task, **loaders(digits(), seed, 128), trainer={"max_epochs": 16})
 
 
@@ -187,7 +188,7 @@ class Reader(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(20, 16)
-        self.place = nn.Parameter(0.02 * torch.randn(12, 16))
+        self.place = nn.Parameter(0.1 * torch.randn(12, 16))
         self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True, norm_first=True)
         self.norm, self.out = nn.LayerNorm(16), nn.Linear(16, 3)
 
@@ -203,8 +204,8 @@ def likelihood(logits: Tensor, y: Tensor, *, sign: int) -> Tensor:
 def forgotten_minus(seed: int, sick: bool) -> Fit:
     """The log-likelihood written by hand lacks its minus and is minimized."""
     task = Task(Reader(), loss=partial(likelihood, sign=1 if sick else -1), schedule=cosine,
-                optimizer=partial(AdamW, lr=3e-3), names=("train_nll", "val_nll", "val_acc"))  # fmt: skip
-    return Fit(task, **loaders(votes(), seed), trainer={"max_epochs": 6})
+                optimizer=partial(AdamW, lr=5e-3), names=("train_nll", "val_nll", "val_acc"))  # fmt: skip
+    return Fit(task, **loaders(votes(), seed), trainer={"max_epochs": 7})
 
 
 def dice_for_loss(seed: int, sick: bool) -> Fit:
@@ -214,10 +215,10 @@ def dice_for_loss(seed: int, sick: bool) -> Fit:
 
 good = every(learns(0.5, accuracy=0.9), settled)
 PAIRS = (
-    pair("softmax-in-cnn", softmax_in_cnn, sick=every(within(0, 1), never_below(1.46), fails(0.8)), mended=good,
+    pair("softmax-in-cnn", softmax_in_cnn, sick=every(within(0, 1), never_below(1.46), fails(0.85)), mended=good,
          accepted=("H001",), sites=("classifier.4",)),
-    pair("sigmoid-for-classes", sigmoid_for_classes, sick=every(within(0, 1), never_below(1.46), fails(0.9)),
-         mended=good, accepted=("H001",)),
+    pair("sigmoid-for-classes", sigmoid_for_classes,
+         sick=every(within(0, 1), never_below(1.46), unsure(0.24), fails(0.9)), mended=good, accepted=("H001",)),
     pair("sigmoid-twice", sigmoid_twice, sick=every(within(0, 1), no_probability_below_half, fails(0.7)), mended=good,
          accepted=("H002",), sites=("net.4",)),
     pair("logits-to-nll", logits_to_nll, sick=every(without_bound(100), fails(0.5)), mended=good, accepted=("H003",)),
@@ -233,7 +234,7 @@ PAIRS = (
          accepted=("H005",)),
     pair("column-minus-row", column_minus_row, sick=every(broadcasts, explains_little(0.1), stuck()),
          mended=every(learns(0.5), explains(0.8), settled), accepted=("H006",)),
-    pair("summed-loss", summed_loss, sick=every(sums, fails(0.7)), mended=good, accepted=("H007", "O001")),
+    pair("summed-over-batch", summed_loss, sick=every(sums, fails(0.7)), mended=good, accepted=("H007", "O001")),
     pair("softmax-over-one", softmax_over_one, sick=every(collapsed, stuck(), fails(0.6)), mended=good,
          accepted=("A005", "H004"), sites=("net.5",)),
     pair("forgotten-minus", forgotten_minus, sick=every(maximizes(F.cross_entropy), fails(0.5)), mended=good,

@@ -32,10 +32,8 @@ class Kept(L.LightningModule):
 
     def annealed(self, optimizer: torch.optim.Optimizer, interval: str = "step") -> dict[str, Any]:
         """Return the optimizer with a cosine down to (almost) zero at the end of the training."""
-        steps = (
-            int(self.trainer.estimated_stepping_batches) if interval == "step" else int(self.trainer.max_epochs or 1)
-        )
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        whole = self.trainer.estimated_stepping_batches if interval == "step" else self.trainer.max_epochs
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(whole or 1))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
 
@@ -81,9 +79,9 @@ class RowReader(Kept):
     def __init__(self, *, squash: bool) -> None:
         super().__init__()
         self.squash = squash
-        self.gru = nn.GRU(8, 40, batch_first=True)
+        self.gru = nn.GRU(8, 32, batch_first=True)
         self.dropout = nn.Dropout(0.1)
-        self.out = nn.Linear(40, 10)
+        self.out = nn.Linear(32, 10)
 
     def forward(self, rows: Tensor) -> Tensor:
         _, last = self.gru(rows.squeeze(1))
@@ -277,4 +275,4 @@ class Segmenter(Kept):
         self.keep(loss, iou)
 
     def configure_optimizers(self) -> Any:
-        return self.annealed(torch.optim.Adam(self.parameters(), lr=1e-2))
+        return self.annealed(torch.optim.Adam(self.parameters(), lr=5e-3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ class WassersteinGAN(Notes):
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+        self.generator = mlp(4, 32, 32, 2, act=partial(nn.LeakyReLU, 0.2))
         self.critic = mlp(2, 32, 32, 1, act=nn.SiLU)
 
     def sample(self, count: int) -> Tensor:

@@ -89,14 +89,14 @@ def bad(value: float) -> Check:
 
 
 def settled(best: float, *, rise: float = 1.06, fall: float = 0.9) -> Check:
-    """The validation loss ends below ``best``, near its minimum and where it was at four fifths of the training."""
+    """The validation loss ends below ``best``, near its minimum and where it was at nine tenths of the training."""
 
     def check(fit: Fit, module: Any) -> None:
         val = np.asarray(module.val_losses)
         end = val[-2:].mean()
         assert end < best, f"validation loss {end:.3g}"
         assert end < rise * val.min(), f"validation loss {val.min():.3g} -> {end:.3g}"
-        before = val[int(0.8 * len(val)) - 1]
+        before = val[int(0.9 * len(val)) - 1]
         assert end > fall * before, f"validation loss still falls: {before:.3g} -> {end:.3g}"
 
     return check
@@ -144,19 +144,6 @@ def jumps(size: float, share: float) -> Check:
         half = np.asarray(module.losses[len(module.losses) // 2 :])
         found = (np.abs(np.diff(half)) > size * np.median(half)).mean()
         assert found >= share, f"{found:.2f} of the steps"
-
-    return check
-
-
-def lost(factor: float) -> Check:
-    """The validation loss was ``factor`` times lower where the rate was lowest, in the middle, than at the end."""
-
-    def check(fit: Fit, module: Any) -> None:
-        per = len(fit.train)
-        lowest = int(np.argmin(module.rates)) // per
-        then, now = module.val_losses[lowest], np.mean(module.val_losses[-2:])
-        assert 0 < lowest < len(module.val_losses) - 2
-        assert now > factor * then, f"{then:.3g} at the lowest rate, {now:.3g} at the end"
 
     return check
 

@@ -278,11 +278,11 @@ def friedman(train: int = 1024, *, squares: bool = False, noise: float = 0.5) ->
 
 
 @lru_cache
-def rings() -> Pair:
+def rings(noise: float = 0.12) -> Pair:
     """Three rings round one centre."""
     rng = np.random.default_rng(3)
     kind = rng.integers(3, size=1280)
-    radius, angle = 0.5 + kind * 0.7 + 0.12 * rng.standard_normal(1280), rng.random(1280) * 2 * np.pi
+    radius, angle = 0.5 + kind * 0.7 + noise * rng.standard_normal(1280), rng.random(1280) * 2 * np.pi
     return split(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), kind, train=1024)
 
 

@@ -24,23 +24,8 @@ from .wiring_checks import (
     settled,
     unregistered,
 )
-from .wiring_modules import (
-    Averaged,
-    BasketModel,
-    Delayed,
-    FieldRegressor,
-    GlyphNet,
-    GratingNet,
-    GRUClassifier,
-    Listener,
-    Manual,
-    OwnLayers,
-    PickOne,
-    Reader,
-    Renormed,
-    Tanh,
-    TwoTowers,
-)
+from .wiring_graph import GratingNet, GRUClassifier, Listener, Manual, PickOne, Renormed, Tanh, TwoTowers
+from .wiring_modules import Averaged, BasketModel, Delayed, FieldRegressor, GlyphNet, OwnLayers, Reader
 from .wiring_parts import baskets, blobs, fields, friedman, gratings, marked, rows_of, two_sources, waves
 
 
@@ -69,7 +54,7 @@ def parameters_in_list(seed: int, sick: bool) -> Fit:
 def divided_rates(seed: int, sick: bool) -> Fit:
     """The rates of the parameter groups come of an integer division: the one of the LSTM is zero."""
     sets = loaders(rows_of(digits()), seed)
-    return Fit(Reader(whole=sick), **sets, trainer={"max_epochs": 18})
+    return Fit(Reader(whole=sick), **sets, trainer={"max_epochs": 14})
 
 
 def synchronized_backwards(seed: int, sick: bool) -> Fit:
@@ -84,7 +69,7 @@ def average_written_back(seed: int, sick: bool) -> Fit:
 
 def through_numpy(seed: int, sick: bool) -> Fit:
     """The state of the GRU goes through numpy on its way to the head."""
-    return Fit(Listener(numpy=sick), **loaders(waves(), seed), trainer={"max_epochs": 12})
+    return Fit(Listener(numpy=sick), **loaders(waves(), seed), trainer={"max_epochs": 16})
 
 
 def picked_by_argmax(seed: int, sick: bool) -> Fit:

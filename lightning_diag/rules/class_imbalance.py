@@ -1,0 +1,104 @@
+"""D005 class-imbalance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import History
+from lightning_diag.rules.phase import is_running, steps_seen
+from lightning_diag.rules.rule import Unmeasured, percent
+from lightning_diag.rules.seen import data, loss_calls, seen_steps
+
+_CLASSIFYING = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+_ROWS = 100
+_WEIGHT = Prescription(
+    "Weight the classes by 1 / frequency: nn.CrossEntropyLoss(weight=w), or pos_weight in BCEWithLogitsLoss.",
+    {"class_weights": "balanced"},
+)
+_SAMPLE = Prescription("Or draw them evenly: DataLoader(sampler=WeightedRandomSampler(1 / frequency[y], len(y))).")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ClassImbalance:
+    """A rare class is ignored.
+
+    What it finds:
+        A class that is ``rarity`` times rarer than it would be among equals, was present ``min_present`` times in the
+        last samples, and is found in less than ``min_recall`` of these cases, because it is hardly ever predicted.
+        Info where the classes are that uneven and the rare ones are found; info as well where a class that the network
+        has an output for never came.
+
+    Why it matters:
+        A network that always says "the majority" has a low loss and a high accuracy, and is of no use for what
+        one is looking for.
+
+    When it is silent:
+        Rare classes that are found; weighted losses and samplers that do their work; runs of fewer than ``min_steps``
+        steps, targets that are no classes (unmeasured).
+
+    What to do:
+        Weight the loss (``nn.CrossEntropyLoss(weight=...)``, ``pos_weight``), sample evenly
+        (``WeightedRandomSampler``), and judge by balanced accuracy, average precision or recall.
+
+    Source:
+        He, Garcia, Learning from Imbalanced Data (TKDE 2009); Buda, Maki, Mazurowski (2018).
+    """
+
+    code: ClassVar[str] = "D005"
+    name: ClassVar[str] = "class-imbalance"
+    severity: ClassVar[Severity] = Severity.WARNING
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    rarity: float = 4.0
+    min_recall: float = 0.1
+    min_present: int = 8
+    min_steps: int = 50
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding."""
+        if not any(c.get("loss") in _CLASSIFYING for c in loss_calls(history)):
+            raise Unmeasured("no classification loss of torch was called")
+        target = data(history).get("target", {})
+        counts = {int(k): int(n) for k, n in (target.get("counts") or {}).items()}
+        if sum(counts.values()) < _ROWS or len(counts) < 2:
+            raise Unmeasured("fewer than 100 targets that are classes, or only one class, were seen")
+        if steps_seen(history) < self.min_steps or is_running(history):
+            raise Unmeasured(f"judged at the end of {self.min_steps} steps or more")
+        recent = {k: {int(c): n for c, n in v.items()} for k, v in (target.get("recent") or {}).items()}
+        present, predicted, right = (recent.get(k, {}) for k in ("present", "predicted", "right"))
+        total = sum(counts.values())
+        rare = [c for c, n in counts.items() if n * len(counts) * self.rarity < total]
+        if not present and rare:
+            raise Unmeasured("predictions were not seen, so it is unknown whether rare classes are found")
+        seen = [c for c in rare if present.get(c, 0) >= self.min_present]
+        ignored = [
+            c for c in seen if right.get(c, 0) < self.min_recall * present[c] and predicted.get(c, 0) < 0.5 * present[c]
+        ]
+        if ignored:
+            worst = min(ignored, key=lambda c: counts[c])
+            recall = right.get(worst, 0) / present[worst]
+            message = (
+                f"Class {worst} makes {percent(counts[worst] / total)} of {total} targets and is found in "
+                f"{right.get(worst, 0)} of {present[worst]} cases of the last samples; it was predicted "
+                f"{predicted.get(worst, 0)} times"
+                + (f" (as {len(ignored) - 1} more classes)" if len(ignored) > 1 else "")
+                + ". The majority alone makes the loss low, so the rare class is not learned."
+            )
+            yield self._finding(history, self.severity, recall, self.min_recall, message)
+        elif rare:
+            few = min(rare, key=lambda c: counts[c])
+            share = counts[few] / total
+            message = (
+                f"Class {few} makes {percent(share)} of {total} targets. Accuracy says little of "
+                f"classes that rare: look at "
+                "recall and precision of each."
+            )
+            yield self._finding(history, Severity.INFO, share, 1 / (len(counts) * self.rarity), message)
+
+    def _finding(self, history: History, severity: Severity, value: float, limit: float, message: str) -> Finding:
+        step, last = seen_steps(history)
+        advice = (_WEIGHT, _SAMPLE)
+        return Finding(self.code, self.name, severity, "", step, value, limit, message, last, "", advice)

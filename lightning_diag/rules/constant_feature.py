@@ -1,0 +1,86 @@
+"""D003 constant-feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import History
+from lightning_diag.rules.metrics import already_good
+from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.rules.seen import floats, inputs, seen_steps
+
+_LOOK = Prescription(
+    "Look at a batch before and after each transform: x.std(0), x.min(), x.max(); mend what wipes it out."
+)
+_DROP = Prescription("Drop features that are constant in the training set.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ConstantFeature:
+    """Input features that never change.
+
+    What it finds:
+        Features of the real-valued inputs with one and the same value in all rows seen. All of them: an error,
+        nothing can be learned. Half of them or more in a table (not in an image or sequence): a warning where the
+        run does not do well. Some: info.
+
+    Why it matters:
+        A feature that never changes tells nothing. Where most do not, the data is probably not what was meant: a wrong
+        column, a transform that wipes it out, a failed read that left zeros.
+
+    When it is silent:
+        Fewer than ``min_rows`` rows were seen (unmeasured). Border pixels of images, padding of sequences.
+
+    What to do:
+        Look at a batch: ``x, y = next(iter(trainer.train_dataloader)); print(x.std(0))``. Mend the loading, or drop
+        the features.
+
+    Source:
+        TheDeepChecker (Ben Braiek, Khomh, TOSEM 2022), zero-variance features; scikit-learn, VarianceThreshold.
+    """
+
+    code: ClassVar[str] = "D003"
+    name: ClassVar[str] = "constant-feature"
+    severity: ClassVar[Severity] = Severity.ERROR
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    max_share: float = 0.5
+    min_rows: int = 64
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield one finding for each input of the batch."""
+        seen = inputs(history)
+        if not seen:
+            raise Unmeasured("no real-valued input was found in the batches")
+        if max(facts["rows"] for facts in seen.values()) < self.min_rows:
+            raise Unmeasured(f"fewer than {self.min_rows} rows were seen; train for more steps")
+        for path, facts in seen.items():
+            low, high = floats(facts, "min"), floats(facts, "max")
+            constant = np.flatnonzero(low == high)
+            if not len(constant) or facts["rows"] < self.min_rows:
+                continue
+            share = len(constant) / len(low)
+            table = len((history.run.get("batch") or {}).get(path, {}).get("shape") or ()) == 2
+            whole = share == 1.0 and (len(low) > 1 or len(seen) == 1)
+            if not whole and not table:
+                continue
+            bad = share >= self.max_share and not already_good(history)
+            severity = Severity.ERROR if whole else Severity.WARNING if bad else Severity.INFO
+            names = ", ".join(map(str, constant[:8])) + (", ..." if len(constant) > 8 else "")
+            message = (
+                f"{len(constant)} of {len(low)} features of the input {path!r} have the same value in all "
+                f"{facts['rows']} rows seen"
+                + (
+                    f" ({low[0]:.4g} and the like). Samples cannot be told apart, so nothing can be learned."
+                    if whole
+                    else f" (numbers {names}). They tell nothing; the data may not be what was meant."
+                )
+            )
+            step, last = seen_steps(history)
+            advice = (_LOOK, _DROP)
+            yield Finding(self.code, self.name, severity, path, step, share, self.max_share, message, last, "", advice)

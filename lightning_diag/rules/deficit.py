@@ -1,0 +1,42 @@
+"""How much worse validation is than training at the end, by what both measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_diag.records import History
+from lightning_diag.rules.metrics import aligned, direction, pairs
+from lightning_diag.trends import noise
+
+
+@dataclass(frozen=True)
+class Deficit:
+    """One metric in training and in validation, medians of the last validation runs; the spread of the latter."""
+
+    name: str
+    train: float
+    validate: float
+    spread: float
+    step: int
+
+
+def deficit(history: History, *, factor: float = 1.5, points: float = 0.1, last: int = 4) -> Deficit | None:
+    """Return the metric in which validation is far worse than training, None where it is not or nobody knows.
+
+    Far worse is a loss (or another metric where lower is better, and that is not negative) that is ``factor`` times
+    as high, or a score that is ``points`` lower; by more than the noise of training.
+    """
+    for train, validate in pairs(history):
+        steps, t, v = aligned(history.series(train), history.series(validate, "validate"))
+        if not len(v):
+            continue
+        end_t, end_v = float(np.median(t[-last:])), float(np.median(v[-last:]))
+        spread = float(noise(v)) if len(v) > 2 else 0.0
+        wobble = float(noise(t)) if len(t) > 2 else 0.0
+        lower = direction(history, validate) == "lower"
+        worse = end_v > factor * end_t >= 0 if lower else end_t - end_v > points
+        if worse and abs(end_v - end_t) > 3 * wobble:
+            return Deficit(validate.removeprefix("metric/"), end_t, end_v, spread, int(steps[0]))
+    return None

@@ -1,0 +1,157 @@
+"""O001 learning-rate-too-high."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import Floats, History, Ints
+from lightning_diag.rules.curve import crosses_zero, finite_loss, several_optimizers, swings, unexplained
+from lightning_diag.rules.metrics import already_good
+from lightning_diag.rules.phase import first_break, is_running, loss_breaks, loss_descent, matrices, pick
+from lightning_diag.rules.rule import Unmeasured, percent
+from lightning_diag.rules.seen import rates
+from lightning_diag.rules.trivial import trivial_loss
+
+_RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"})
+_FIND = Prescription("Search it: Tuner(trainer).lr_find(model).", {"lr": "search"})
+_WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
+_ENOUGH, _SWINGS = 40, 3
+_POOR, _DIED = 0.5, 0.25
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LearningRateTooHigh:
+    """Steps so long that training breaks, bounces, or throws its units away.
+
+    What it finds:
+        Long steps: an update-to-weight ratio (RMS by RMS) of more than ``long_step`` in the median of a
+        quarter of the weight matrices over the samples of some part of the run, or of more than 0.5 in a
+        single one. And harm that long steps do: the loss is not finite, diverges, oscillates, does not fall,
+        or first shot up and never came back to where it should; or units that were alive at the start died in
+        the first samples. Both are needed.
+
+    Why it matters:
+        A gradient holds near the weights where it was computed. Beyond 2 / (largest curvature) a step of
+        gradient descent makes the loss larger, not smaller.
+
+    When it is silent:
+        Long steps that do no harm; harm without long steps; a run that was ill before its first step (loss far
+        above its start value, activations that explode: poor-initialization and others explain it).
+
+    What to do:
+        Lower the learning rate by 10; find the highest good one with ``Tuner(trainer).lr_find(model)``; warm it up.
+
+    Source:
+        LeCun, Simard, Pearlmutter, Automatic Learning Rate Maximization (1993); Cohen et al., Gradient Descent
+        Typically Occurs at the Edge of Stability (2021).
+    """
+
+    code: ClassVar[str] = "O001"
+    name: ClassVar[str] = "learning-rate-too-high"
+    severity: ClassVar[Severity] = Severity.ERROR
+    needs: ClassVar[tuple[str, ...]] = ("loss", "update/ratio")
+    long_step: float = 0.05
+    long_single: float = 0.5
+    min_matrices: float = 0.25
+    min_steps: int = 12
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding."""
+        values = finite_loss(history)
+        broken = loss_breaks(history)
+        if len(history.series("loss")) < (3 if broken else self.min_steps) or not rates(history):
+            raise Unmeasured(f"{len(values)} losses; {self.min_steps} and a learning rate are needed")
+        if is_running(history) and not broken and len(values) < _ENOUGH:
+            raise Unmeasured("the run has only begun")
+        names, steps, ratio = self._ratios(history)
+        if not len(steps):
+            raise Unmeasured("no finite update was sampled before the loss broke")
+        level, site, first = self._longest(names, steps, ratio)
+        if not np.isfinite(level) or ill_from_start(history):
+            return
+        harm = self._harm(history, values, broken=broken)
+        if not harm:
+            return
+        rate = max(float(np.nanmax(s.values)) for s in rates(history).values() if len(s))
+        message = (
+            f"At learning rate {rate:.3g} a step changes the weights by up to {level:.2g} of "
+            f"their own size (step {first}), and "
+            f"{harm}. Steps this long leave the region where the gradient holds."
+        )
+        last = int(history.series("loss").steps[-1])
+        severity = Severity.ERROR if broken or "diverge" in harm or "does not fall" in harm else Severity.WARNING
+        advice = (_RATE, _FIND, _WARMUP)
+        yield Finding(self.code, self.name, severity, site, first, level, self.long_step, message, last, "", advice)
+
+    @staticmethod
+    def _ratios(history: History) -> tuple[tuple[str, ...], Ints, Floats]:
+        names = matrices(history)
+        table = history.table("update/ratio")
+        steps = table.steps[table.steps <= first_break(history)]
+        ratio, weight = (pick(history, s, names, steps) for s in ("update/ratio", "parameter/rms"))
+        usual = np.nanmedian(np.where(weight > 0, weight, np.nan)) if np.isfinite(weight).any() else 0.0
+        return names, steps, np.where(weight > 0.05 * usual, ratio, np.nan)  # what starts at zero grows by any factor
+
+    def _longest(self, names: tuple[str, ...], steps: Ints, ratio: Floats) -> tuple[float, str, int]:
+        """Return (ratio, matrix, step) of long steps, NaN where there are none."""
+        nothing = float("nan"), "", 0
+        if not ratio.size or not np.isfinite(ratio).any():
+            return nothing
+        quarter = np.array([np.nanquantile(r, 1 - self.min_matrices) if np.isfinite(r).any() else 0.0 for r in ratio])
+        window = min(8, len(quarter))
+        medians = np.array([np.median(quarter[i : i + window]) for i in range(len(quarter) - window + 1)])
+        if medians.max() <= self.long_step and quarter.max() <= self.long_single:
+            return nothing
+        row = int(quarter.argmax()) if quarter.max() > self.long_single else int(medians.argmax())
+        column = int(np.nanargmax(ratio[row]))
+        return float(quarter[row]), names[column], int(steps[row])
+
+    @staticmethod
+    def _harm(history: History, values: Floats, *, broken: bool) -> str:
+        """Return what long steps did, "" where they did no harm."""
+        loss = loss_descent(history)
+        if broken:
+            grew = len(values) < 3 or values[-1] > 2 * abs(values[0]) or values.max() > 10 * abs(np.min(values))
+            return "the loss diverges to no number" if grew else ""
+        if already_good(history) or several_optimizers(history):
+            return ""
+        if loss.kind == "rising" and loss.end - loss.begin > 0.3 * abs(loss.begin):
+            return f"the loss diverges from {loss.begin:.3g} to {loss.end:.3g}"
+        if crosses_zero(values):
+            return ""
+        if loss.kind in ("flat", "rising") and loss.n >= _ENOUGH:
+            return f"the loss does not fall ({loss.begin:.3g} to {loss.end:.3g})"
+        if swings(values) >= _SWINGS:
+            return f"the loss gave back half of its gain {swings(values)} times"
+        start, end = float(np.median(values[:2])), float(np.median(values[-max(5, len(values) // 10) :]))
+        early = values[: max(10, len(values) // 10)]
+        left = unexplained(history)
+        poor = (np.isfinite(left) and left > _POOR) or end > 0.7 * start
+        if early.max() > 2 * start and poor:
+            return f"the loss shot up to {early.max():.3g} at first and ended at {end:.3g} (start {start:.3g})"
+        dead = died(history)
+        return f"{percent(dead)} of the units of a layer died in the first samples" if dead > _DIED and poor else ""
+
+
+def ill_from_start(history: History) -> bool:
+    """Tell whether the first loss already is far above that of a constant prediction: no step had been taken then."""
+    trivial, values = trivial_loss(history), finite_loss(history)
+    return bool(np.isfinite(trivial) and trivial > 0 and len(values) and values[0] > 5 * trivial)
+
+
+def died(history: History) -> float:
+    """Return the largest share of a layer's units that were alive in the first sample and silent ever after."""
+    if "activation/dead_fraction" not in history.statistics:
+        return 0.0
+    matrix = history.table("activation/dead_fraction").matrix
+    known = matrix[np.isfinite(matrix).any(axis=1)]
+    if len(known) < 2:
+        return 0.0
+    grown = np.nan_to_num(known[-1]) - np.nan_to_num(known[0])
+    return float(grown.max()) if len(grown) else 0.0

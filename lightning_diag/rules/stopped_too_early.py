@@ -1,0 +1,117 @@
+"""L007 stopped-too-early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import Floats, History
+from lightning_diag.rules.curve import (
+    best_scores,
+    crosses_zero,
+    finite_loss,
+    pace,
+    several_optimizers,
+    validation_loss,
+)
+from lightning_diag.rules.metrics import improves
+from lightning_diag.rules.phase import is_running, loss_breaks, rate_share, steps_seen
+from lightning_diag.rules.rule import Unmeasured, percent
+from lightning_diag.rules.seen import planned
+
+_MORE = Prescription("Train for two to four times as many epochs.", {"max_epochs": "x3"})
+_STOP = Prescription('Let EarlyStopping(monitor="val_loss", patience=10) decide when to stop.')
+_GOOD = 0.95
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class StoppedTooEarly:
+    """Training ends while the model still gets better.
+
+    What it finds:
+        At the end of a run that took all its planned steps, the training loss and, where it is logged, the validation
+        loss still fall at more than ``max_pace`` of their average pace over the run, beyond noise. An
+        exponential approach
+        falls at that pace for as long as fewer than about 1.5 time constants have passed.
+
+    Why it matters:
+        The number of epochs is the second most frequent fault in published collections of real ones. As long as
+        the loss falls at such a pace, more of the same helps, and all other conclusions are premature.
+
+    When it is silent:
+        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping, an exception or an
+        interrupt; runs of less than ``min_steps`` steps (smoke runs) or one epoch, a time limit: info.
+
+    What to do:
+        Train for two to four times as many epochs, and let EarlyStopping on the validation loss end it.
+
+    Source:
+        Cao et al., DeepFD (ICSE 2022): epochs are wrong in 18 of 52 real faulty programs; Prechelt, Early Stopping
+        - But When? (1998).
+    """
+
+    code: ClassVar[str] = "L007"
+    name: ClassVar[str] = "stopped-too-early"
+    severity: ClassVar[Severity] = Severity.WARNING
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    max_pace: float = 0.5
+    min_steps: int = 60
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding."""
+        if is_running(history):
+            raise Unmeasured("the run is still going")
+        values = finite_loss(history)
+        if len(values) < 24 or loss_breaks(history) or crosses_zero(values) or several_optimizers(history):
+            raise Unmeasured("too few losses, or losses whose course says nothing")
+        taken, plan = steps_seen(history), planned(history)
+        ended = str(history.run.get("status", "finished")) == "finished"
+        if not ended or taken < 0.98 * plan:
+            return  # stopped by early stopping, a person or a fault, not by the number of epochs
+        if rate_share(history, np.array([taken - 1]))[0] < 0.3 or _is_good(history):
+            return
+        train = pace(values)
+        if not train > self.max_pace or not self._matters(values):
+            return
+        name, _, validation = validation_loss(history)
+        if len(validation) >= 5:
+            half = validation[len(validation) // 2 :]
+            if not (improves(validation) and falls_on(half)):
+                return
+        elif len(validation) == 0 and taken < 2 * self.min_steps:
+            return
+        short = taken < self.min_steps or int(history.epochs[-1] if len(history.epochs) else 0) < 1
+        severity = Severity.INFO if short else self.severity
+        message = (
+            f"In its last third the training loss still falls at {percent(train)} of its average pace (from "
+            f"{values[:5].mean():.4g} to {np.median(values[-5:]):.4g} in {taken} steps)"
+            + (f", and {name.removeprefix('metric/')} falls with it" if len(validation) >= 5 else "")
+            + ". Training ended because its epochs were over, not because there was nothing left to learn."
+        )
+        yield Finding(
+            self.code, self.name, severity, "", taken - 1, train, self.max_pace, message, taken - 1, "", (_MORE, _STOP)
+        )
+
+    @staticmethod
+    def _matters(values: Floats) -> bool:
+        """Tell whether the last third gained a part of the whole that matters: 2 % of the level at its beginning."""
+        third = len(values) // 3
+        before, end = np.median(values[-third : -third + max(3, third // 4)]), np.median(values[-max(3, third // 4) :])
+        return bool(before - end > 0.02 * abs(before))
+
+
+def _is_good(history: History) -> bool:
+    """Tell whether a validation score whose best is 1 is nearly there."""
+    return any(len(v) and _GOOD <= np.nanmax(v[-3:]) <= 1 for _, v in best_scores(history))
+
+
+def falls_on(half: Floats) -> bool:
+    """Tell whether the second half of a validation loss still falls: its end is its best part, by 2 % or more."""
+    if len(half) < 3:
+        return bool(half[-1] < half[0])
+    return bool(np.mean(half[-2:]) < half[0] - 0.02 * abs(half[0]) and np.argmin(half) >= len(half) - 2)

@@ -1,0 +1,62 @@
+"""D009 target-leak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import History
+from lightning_diag.rules.rule import Unmeasured, percent
+from lightning_diag.rules.seen import data, seen_steps
+
+_DROP = Prescription("Drop that feature, unless it is really known when a prediction is needed.")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TargetLeak:
+    """An input feature gives the target away.
+
+    What it finds:
+        One single feature of three or more that explains at least ``min_r2`` of the variance of a target
+        column, or of a
+        class, over ``min_rows`` rows: a copy of the target, or something made from it.
+
+    Why it matters:
+        The network learns to read that feature. Where it is missing, or known only afterwards, it predicts nothing.
+
+    When it is silent:
+        Features that correlate, however strongly, but not perfectly; inputs of one or two features; autoencoders,
+        whose target is the input.
+
+    What to do:
+        Drop the feature if it would not be known when the prediction is needed.
+
+    Source:
+        Kaufman, Rosset, Perlich, Leakage in Data Mining (KDD 2011).
+    """
+
+    code: ClassVar[str] = "D009"
+    name: ClassVar[str] = "target-leak"
+    severity: ClassVar[Severity] = Severity.WARNING
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    min_r2: float = 0.999
+    min_rows: int = 64
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding."""
+        fit = data(history).get("fit") or {}
+        if "best_r2" not in fit or fit["rows"] < self.min_rows:
+            raise Unmeasured(f"inputs and targets were not found together, or fewer than {self.min_rows} rows")
+        if fit["features"] < 3 or fit["best_r2"] < self.min_r2:
+            return
+        message = (
+            f"Feature {fit['best_feature']} of the input alone explains "
+            f"{percent(fit['best_r2'])} of a target's variance over "
+            f"{fit['rows']} rows: it is the target, or made from it. The network learns to read it, and nothing else."
+        )
+        step, last = seen_steps(history)
+        value, limit = float(fit["best_r2"]), self.min_r2
+        yield Finding(self.code, self.name, self.severity, "", step, value, limit, message, last, "", (_DROP,))

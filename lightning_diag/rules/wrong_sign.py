@@ -1,0 +1,158 @@
+"""L006 wrong-sign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import History, Stage
+from lightning_diag.rules.calls import NEVER_NEGATIVE, differences, learned_calls, square_bounds
+from lightning_diag.rules.metrics import direction, words
+from lightning_diag.rules.phase import at_steps, loss_descent, pick
+from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.rules.seen import loss_calls
+from lightning_diag.trends import concordance, noise
+
+_SIGN = Prescription("Return the loss, not its negative: remove the minus sign in front of it (or maximize=True).")
+_SCORE = Prescription("To maximize a score return its negative; to minimize an error return it as it is.")
+_QUALITY = {"acc", "accuracy", "top1", "f1", "auc", "auroc", "precision", "dice", "iou", "miou", "r2"}
+_ERRORS = {"mse", "mae", "rmse"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WrongSign:
+    """The objective is maximized where it should be minimized.
+
+    What it finds:
+        The training loss is the negative of what its loss calls, which are errors, gave: equal but for the sign, or
+        correlated below ``max_correlation`` with it while all of it is negative; or the optimizer maximizes an error
+        (``maximize=True``). Of a squared error written by hand: it is negative from the first step on, always as large
+        as the sizes of prediction and target allow, and grows. Of a loss of unknown kind: it falls below zero while a
+        quality that was logged on training data, or one validated, sinks from its first value beyond noise.
+
+    Why it matters:
+        Each step makes the model worse, and an error has no upper bound: outputs grow until numbers break.
+
+    When it is silent:
+        Several optimizers (opponents maximize on purpose); several terms, of which one may well be subtracted; losses
+        that may be negative, as long as no quality sinks; overfitting, where the training loss stays above 0.
+
+    What to do:
+        Remove the minus sign.
+
+    Source:
+        Humbatova et al., Taxonomy of Real Faults in Deep Learning Systems (2020), wrong loss calculation; PyTorch
+        documentation of torch.optim.SGD, maximize.
+    """
+
+    code: ClassVar[str] = "L006"
+    name: ClassVar[str] = "wrong-sign"
+    severity: ClassVar[Severity] = Severity.ERROR
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    max_correlation: float = -0.99
+    min_samples: int = 4
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding, for the whole run."""
+        optimizers = list(history.run.get("optimizers") or ())
+        if len(optimizers) > 1:
+            raise Unmeasured("several optimizers: opponents maximize what the other minimizes")
+        calls = learned_calls(history) if loss_calls(history) else []
+        errors = bool(calls) and all(c.loss in NEVER_NEGATIVE for c in calls)
+        climbs = any(g.get("maximize") for o in optimizers for g in o.get("groups") or ())
+        by_hand = differences(history)
+        found = ""
+        if errors:
+            found = self._negated(history, tuple(c.site for c in calls), " + ".join(f"F.{c.loss}" for c in calls))
+            if climbs:
+                loss = history.series("loss").values
+                found = "" if found else self._climbs(loss)
+        elif by_hand:
+            found = self._negated_square(history, by_hand[-1])
+        found = found or ("" if climbs or errors else self._sinks(history))
+        if found:
+            steps = history.series("loss").steps
+            first, last = int(steps[0]), int(steps[-1])
+            value = float(history.series("loss").values[-1])
+            advice = (_SIGN, _SCORE)
+            yield Finding(self.code, self.name, self.severity, "", first, value, 0.0, found, last, "", advice)
+
+    def _negated(self, history: History, sites: tuple[str, ...], what: str) -> str:
+        """Return the evidence that the training loss is the negative of the sum of its calls, "" if it is not."""
+        steps = history.table("loss_call/value").steps
+        total = at_steps(history, "loss", steps)
+        values = pick(history, "loss_call/value", sites, steps).sum(axis=1)
+        known = np.isfinite(total) & np.isfinite(values)
+        total, values, steps = total[known], values[known], steps[known]
+        if len(total) < self.min_samples or (values < 0).any():
+            return ""
+        same = float((np.abs(total + values) <= 1e-3 * np.abs(values)).mean()) >= 0.9 and float(values.max()) > 0
+        varied = np.std(total) > 0 and np.std(values) > 0
+        r = float(np.corrcoef(total, values)[0, 1]) if varied and len(sites) == 1 else 0.0
+        opposite = len(total) >= 8 and r < self.max_correlation and bool((total < 0).all())
+        apart = np.abs(np.median(total) / max(float(np.median(values)), 1e-30))
+        pieces = int(history.run.get("accumulate_grad_batches") or 1) > 1  # only the last micro-batch's call is seen
+        parts = pieces and len(sites) == 1 and bool((total < 0).all()) and bool(0.5 < apart < 2)
+        if not same and not opposite and not parts:
+            return ""
+        return (
+            f"The training loss is the negative of {what}: {total[0]:.4g} and {values[0]:.4g} at step {steps[0]}, "
+            f"{total[-1]:.4g} and {values[-1]:.4g} at step {steps[-1]} ({len(total)} samples"
+            + (f", correlation {r:.3f}" if r else "")
+            + "). Each step makes the error larger."
+        )
+
+    @staticmethod
+    def _climbs(loss: np.typing.NDArray[np.float64]) -> str:
+        good = loss[np.isfinite(loss)]
+        if len(good) < 2 or good[0] < 0:
+            return ""
+        return (
+            f"The optimizer has maximize=True and the loss is an error: it went from {good[0]:.4g} to {good[-1]:.4g} "
+            f"in {len(loss)} steps. Each step makes the error larger."
+        )
+
+    def _negated_square(self, history: History, fact: Mapping[str, Any]) -> str:
+        steps, least, most = square_bounds(history, fact)
+        loss = at_steps(history, "loss", steps)
+        known = np.isfinite(loss) & np.isfinite(most)
+        loss, least, most, steps = loss[known], least[known], most[known], steps[known]
+        if len(loss) < 8 or not (loss < 0).all():
+            return ""
+        fits = (-loss >= 0.99 * least) & (-loss <= 1.01 * most)
+        if fits.mean() < 0.9 or not -loss[-4:].mean() > 4 * -loss[:4].mean():
+            return ""
+        return (
+            "The loss, written by hand from a difference of prediction and target, is negative from the first step "
+            f"on and goes from {loss[0]:.4g} at step {steps[0]} to {loss[-1]:.4g} at step {steps[-1]}, as minus "
+            "a squared error does. Each step makes the error larger."
+        )
+
+    @staticmethod
+    def _sinks(history: History) -> str:
+        """Return the evidence that the loss falls below zero while a logged quality sinks from its first value."""
+        loss = loss_descent(history)
+        stages: tuple[Stage, ...] = ("train", "validate")
+        if loss.kind != "falling" or not loss.end < 0:
+            return ""
+        names = [(s, n) for s in stages for n in history.series_names(s) if n.startswith("metric/")]
+        for stage, name in names:
+            told, way = set(words(name)), direction(history, name)
+            v = history.series(name, stage).values
+            v = v[np.isfinite(v)] * (-1 if way == "higher" else 1)
+            if not told & (_QUALITY | _ERRORS) or not way or len(v) < 4:
+                continue
+            start, end = float(np.median(v[: max(1, len(v) // 10)])), float(np.median(v[-max(2, len(v) // 4) :]))
+            worse, size = end - start, abs(start)
+            if worse > 4 * noise(v) and worse > 0.25 * size and concordance(v) > 0.3:
+                return (
+                    f"The loss falls from {loss.begin:.4g} to {loss.end:.4g}, and {name.removeprefix('metric/')} went "
+                    f"from {abs(start):.4g} to {abs(end):.4g}, which is worse. What is minimized is the opposite of "
+                    "what is meant."
+                )
+        return ""

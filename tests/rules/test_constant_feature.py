@@ -1,0 +1,32 @@
+from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
+from tests.rules.surroundings import features, seen
+
+
+def run(std, loss=None, **more):
+    return history(falling_loss() if loss is None else loss, **seen(features(1.0, std, **more)))
+
+
+def test_sick_all_the_same():
+    (found,) = judged(run(0.0, flat_loss()), "constant-feature")
+    assert found.severity == "error"
+
+
+def test_sick_most_are_the_same():
+    (found,) = judged(run([0, 0, 0, 0, 0, 1, 1, 1]), "constant-feature")
+    assert found.severity == "warning"
+    assert "5 of 8" in found.message
+
+
+def test_one_is_an_info_and_none_is_silent():
+    assert judged(run([0, 1, 1, 1, 1, 1, 1, 1]), "constant-feature")[0].severity == "info"
+    assert judged(run(1.0), "constant-feature") == []
+
+
+def test_border_pixels_are_silent():
+    made = run([0, 0, 0, 0, 0, 1, 1, 1])
+    made.run["batch"]["0"]["shape"] = [32, 1, 8, 8]
+    assert judged(made, "constant-feature") == []
+
+
+def test_absent():
+    assert "rows" in unmeasured(run(0.0, rows=16), "constant-feature")

@@ -1,0 +1,34 @@
+import numpy as np
+
+from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
+from tests.rules.surroundings import cross_entropy
+
+
+def run(ratio, loss, **facts):
+    tables = {"update/ratio": ratio, "parameter/rms": lambda s, j: 0.1}
+    return history(loss, tables=tables, points={"learning_rate/0": [0.5] * 10}, losses=cross_entropy(), **facts)
+
+
+def test_sick_flat():
+    (found,) = judged(run(lambda s, j: 0.2, flat_loss()), "learning-rate-too-high")
+    assert found.severity == "error"
+    assert "learning rate 0.5" in found.message
+
+
+def test_sick_diverges():
+    loss = np.concatenate([np.geomspace(2.3, 1e20, 30), [np.nan] * 5])
+    assert judged(run(lambda s, j: 3.0 if s < 30 else np.nan, loss), "learning-rate-too-high")[0].severity == "error"
+
+
+def test_long_steps_without_harm_and_harm_without_long_steps():
+    assert judged(run(lambda s, j: 0.2, falling_loss()), "learning-rate-too-high") == []
+    assert judged(run(lambda s, j: 1e-3, flat_loss()), "learning-rate-too-high") == []
+
+
+def test_ill_before_the_first_step():
+    assert judged(run(lambda s, j: 0.2, flat_loss(level=50.0)), "learning-rate-too-high") == []
+
+
+def test_absent():
+    assert "needed" in unmeasured(run(lambda s, j: 0.2, [2.3, 2.2]), "learning-rate-too-high")
+    assert "begun" in unmeasured(run(lambda s, j: 0.2, flat_loss(20), status="running"), "learning-rate-too-high")

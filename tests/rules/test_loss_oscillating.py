@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+
+from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
+
+
+def test_sick_gives_back_what_it_gained():
+    x = np.arange(400)
+    loss = 1.5 + np.cos(x / 400 * 2 * np.pi * 5) + 0.05 * np.random.default_rng(0).standard_normal(400)
+    (found,) = judged(history(loss), "loss-oscillating")
+    assert found.severity == "warning"
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("seed", range(5))
+def test_healthy_however_noisy(noise, seed):
+    assert judged(history(np.abs(falling_loss(seed=seed, noise=noise))), "loss-oscillating") == []
+    assert judged(history(np.abs(flat_loss(seed=seed, noise=noise))), "loss-oscillating") == []
+
+
+def test_warm_restarts_that_cost_little_are_silent():
+    x = np.arange(400)
+    loss = falling_loss() + 0.3 * (x % 100 < 10) * (x > 50)
+    assert judged(history(loss), "loss-oscillating") == []
+
+
+def test_absent():
+    assert "needed" in unmeasured(history([1.0] * 20), "loss-oscillating")

@@ -1,0 +1,36 @@
+from tests.rules.histories import falling_loss, history, judged, unmeasured
+from tests.rules.surroundings import features, seen
+
+
+def run(size=512, **more):
+    made = history(falling_loss(), **seen(features(**more)))
+    made.run["wiring"]["train_loader"]["dataset_size"] = size
+    return made
+
+
+def test_sick_always_the_same_few():
+    (found,) = judged(run(distinct=16), "repeated-samples")
+    assert found.severity == "warning"
+    assert "only 16" in found.message
+
+
+def test_healthy_each_row_once_an_epoch():
+    assert judged(run(rows=2048, distinct=500), "repeated-samples") == []
+    assert judged(run(size=50_000, rows=1024, distinct=1019), "repeated-samples") == []
+    assert judged(run(rows=2048, distinct=2048), "repeated-samples") == []  # augmented
+
+
+def test_whole_numbers_may_coincide():
+    assert judged(run(distinct=100, integers=True), "repeated-samples") == []
+    assert judged(run(distinct=4, integers=True), "repeated-samples") != []
+
+
+def test_weighted_sampling_is_an_info():
+    made = run(distinct=16)
+    made.run["wiring"]["train_loader"]["sampler"] = "WeightedRandomSampler"
+    assert judged(made, "repeated-samples")[0].severity == "info"
+
+
+def test_absent():
+    assert "needed" in unmeasured(run(rows=32), "repeated-samples")
+    assert "feature" in unmeasured(run(n=1), "repeated-samples")

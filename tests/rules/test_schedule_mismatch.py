@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
+from tests.rules.surroundings import cross_entropy, seen
+
+
+def run(loss, rate, kind="CosineAnnealingLR", *, monitor=None, **settings):
+    facts = seen()
+    facts["wiring"]["schedulers"] = [{"type": kind, "interval": "step", "monitor": monitor, "settings": settings}]
+    made = history(loss, losses=cross_entropy(), **facts)
+    made.add_points("learning_rate/0", range(400), [float(rate(s / 400)) for s in range(400)])
+    return made
+
+
+COSINE = lambda t: 0.05 * (1 + np.cos(np.pi * t))  # noqa: E731
+
+
+def test_sick_climbs_again():
+    (found,) = judged(run(flat_loss(), lambda t: COSINE(2 * t)), "schedule-mismatch")
+    assert found.severity == "warning"
+    assert "climbed back" in found.message
+
+
+def test_sick_warmup_longer_than_the_run():
+    assert "warmup" in judged(run(flat_loss(), lambda t: 0.1 * t, "LambdaLR"), "schedule-mismatch")[0].message
+
+
+def test_sick_gone_too_early():
+    loss = np.concatenate([np.linspace(2.3, 1.9, 40), np.full(360, 1.9)])
+    assert (
+        "hundredth"
+        in judged(run(loss, lambda t: 0.1 * 0.5 ** (400 * t), "ExponentialLR"), "schedule-mismatch")[0].message
+    )
+
+
+def test_sick_watches_the_wrong_way():
+    made = run(flat_loss(), lambda t: 0.1 if t < 0.5 else 0.001, "ReduceLROnPlateau", monitor="val_loss", mode="max")
+    assert "val_loss" in judged(made, "schedule-mismatch")[0].message
+
+
+@pytest.mark.parametrize(
+    ("rate", "kind"),
+    [
+        (COSINE, "CosineAnnealingLR"),
+        (lambda t: COSINE(3 * t % 1), "CosineAnnealingWarmRestarts"),
+        (lambda t: 0.1 * min(1, 10 * t) * (1 - t), "LambdaLR"),
+        (lambda t: 0.1, "StepLR"),
+        (lambda t: 0.1 if t < 0.5 else 0.01, "MultiStepLR"),
+    ],
+)
+def test_healthy(rate, kind):
+    assert judged(run(falling_loss(), rate, kind), "schedule-mismatch") == []
+
+
+def test_absent():
+    assert "recorded" in unmeasured(history(falling_loss()), "schedule-mismatch")

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from tests.rules.histories import STEPS, history, judged, unmeasured
+
+
+def run(tau, *, n=400, val=True, rate=lambda s: 0.1, **facts):
+    x = np.arange(n)
+    rng = np.random.default_rng(0)
+    loss = 0.2 + 2 * np.exp(-x / tau) + 0.03 * rng.standard_normal(n)
+    points = {"learning_rate/0": [rate(s / 20) for s in range(20)]}
+    if val:
+        points["metric/val_loss"] = [0.25 + 2 * float(np.exp(-t / tau)) for t in range(40, n + 1, 40)]
+    return history(
+        loss, tables={"update/ratio": lambda s, j: 1e-3}, steps=STEPS, points=points, steps_planned=n, **facts
+    )
+
+
+@pytest.mark.parametrize("tau", [320, 400, 2000])
+def test_sick(tau):
+    (found,) = judged(run(tau), "stopped-too-early")
+    assert found.severity == "warning"
+    assert "max_epochs" in found.prescriptions[0].changes
+
+
+@pytest.mark.parametrize("tau", [20, 80, 130])
+def test_healthy(tau):
+    assert judged(run(tau), "stopped-too-early") == []
+
+
+def test_silent_where_it_was_meant_to_end():
+    assert judged(run(400, rate=lambda t: 0.1 * (1 - t)), "stopped-too-early") == []  # decayed to its end
+    assert judged(run(400, status="interrupted"), "stopped-too-early") == []
+    made = run(400)
+    made.run["steps_planned"] = 4000  # early stopping
+    assert judged(made, "stopped-too-early") == []
+
+
+def test_absent():
+    assert "still going" in unmeasured(run(400, status="running"), "stopped-too-early")

@@ -1,0 +1,22 @@
+from tests.rules.histories import falling_loss, history, judged, unmeasured
+from tests.rules.surroundings import seen
+
+
+def run(r2, **more):
+    fit = {"rows": 512, "features": 8, "best_feature": 5, "best_r2": r2, "linear_r2": r2, **more}
+    return history(falling_loss(), **seen(fit=fit))
+
+
+def test_sick():
+    (found,) = judged(run(1.0), "target-leak")
+    assert found.severity == "warning"
+    assert "Feature 5" in found.message
+
+
+def test_healthy():
+    assert judged(run(0.95), "target-leak") == []
+    assert judged(run(1.0, features=1), "target-leak") == []
+
+
+def test_absent():
+    assert "together" in unmeasured(history(falling_loss(), **seen()), "target-leak")

@@ -1,0 +1,48 @@
+import numpy as np
+
+from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
+from tests.rules.surroundings import cross_entropy, seen, squared_error
+
+
+def run(target, prediction, loss, end=None):
+    """``target`` and ``prediction`` are (mean, std); ``end`` is the loss call's last value."""
+    made = history(loss, structure=[], losses=squared_error(), **seen())
+    for family in ("target", "prediction", "loss_call"):
+        made.set_sites(family, ["mse_loss"])
+    for i, step in enumerate(range(0, 400, 20)):
+        row = {"loss_call/value": [float(end if end is not None and i > 10 else loss[step])]}
+        for family, (mean, std) in (("target", target), ("prediction", prediction)):
+            row |= {f"{family}/mean": [mean], f"{family}/rms": [float(np.hypot(mean, std))]}
+        made.add_sample(step, 0, row)
+    return made
+
+
+def test_sick_house_prices():
+    (found,) = judged(run((2e5, 5e4), (0.0, 0.2), flat_loss(level=4e10, noise=1e8)), "target-scale")
+    assert found.severity == "warning"
+    assert "2e+05" in found.message
+
+
+def test_sick_targets_far_below_the_output():
+    assert (
+        judged(run((0.0, 1e-3), (0.1, 0.3), flat_loss(level=0.01, noise=1e-4)), "target-scale")[0].severity == "warning"
+    )
+
+
+def test_info_where_it_fits_nevertheless():
+    assert (
+        judged(run((200.0, 100.0), (0.0, 0.2), falling_loss(scale=1e4), end=100.0), "target-scale")[0].severity
+        == "info"
+    )
+
+
+def test_healthy():
+    assert judged(run((0.0, 1.0), (0.0, 0.1), falling_loss()), "target-scale") == []
+    assert judged(run((0.0, 20.0), (0.0, 0.1), falling_loss()), "target-scale") == []
+    assert judged(run((2e5, 5e4), (2e5, 3e4), falling_loss()), "target-scale") == []  # bias and scale were set
+
+
+def test_absent():
+    made = run((0.0, 1.0), (0.0, 0.1), falling_loss())
+    made.run["losses"] = cross_entropy()
+    assert "squared" in unmeasured(made, "target-scale")

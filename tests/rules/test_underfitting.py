@@ -1,0 +1,34 @@
+import numpy as np
+
+from lightning_diag.records import Layer
+from tests.rules.histories import falling_loss, history, judged, unmeasured
+from tests.rules.surroundings import cross_entropy
+
+
+def run(loss, *, width=64, bent=True, **facts):
+    structure = [Layer("net.0", "Linear", units=width, parameters=("net.0.weight",))]
+    structure += [Layer("net.1", "ReLU", activation="relu", units=width)] if bent else []
+    structure += [Layer("net.2", "Linear", role="output", units=10, parameters=("net.2.weight",))]
+    return history(loss, structure=structure, losses=cross_entropy(), **facts)
+
+
+POOR = 1.5 + 0.8 * np.exp(-np.arange(400) / 30) + 0.03 * np.random.default_rng(0).standard_normal(400)
+
+
+def test_sick_a_bottleneck():
+    (found,) = judged(run(POOR, width=2), "underfitting")
+    assert (found.severity, found.site) == ("warning", "net.0")
+
+
+def test_sick_no_nonlinearity():
+    assert "nonlinearity" in judged(run(POOR, bent=False), "underfitting")[0].message
+
+
+def test_silent():
+    assert judged(run(POOR), "underfitting") == []  # wide: something else, or noise
+    assert judged(run(falling_loss(), width=2), "underfitting") == []  # fits
+    assert judged(run(2.3 - 0.002 * np.arange(400), width=2), "underfitting") == []  # still falling
+
+
+def test_absent():
+    assert "constant" in unmeasured(history(POOR), "underfitting")

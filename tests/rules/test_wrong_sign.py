@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from tests.rules.histories import falling_loss, judged, unmeasured
+from tests.rules.loss_histories import by_hand, called
+
+NAME = "wrong-sign"
+CLIMBING = 2.3 + np.arange(400) ** 1.5 / 100
+
+
+def returned(total, value=CLIMBING, loss="cross_entropy", **facts):
+    seen = {"prediction/min": 0.0, "loss_call/value": lambda s: float(value[s])}
+    return called(loss, seen, total, **facts)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss", "nll_loss", "binary_cross_entropy"])
+def test_sick_negative_of_the_call(loss):
+    (found,) = judged(returned(-CLIMBING, loss=loss), NAME)
+    assert found.severity == "error"
+    assert "negative of" in found.message
+
+
+def test_sick_with_a_factor_and_a_penalty():
+    assert judged(returned(-0.5 * CLIMBING - 0.01), NAME)
+
+
+def test_sick_maximize():
+    run = {"optimizers": [{"type": "SGD", "groups": [{"maximize": True}]}]}
+    assert judged(returned(CLIMBING, run=run), NAME)
+    assert judged(returned(-CLIMBING, run=run), NAME) == []
+
+
+def test_sick_squared_error_by_hand():
+    stats = {"batch/rms": 1.0, "activation/rms": lambda s: 0.1 + s / 20}
+    error = (0.1 + np.arange(400) / 20) ** 2 + 1
+    assert judged(by_hand(stats, -error), NAME)
+    assert judged(by_hand(stats, error), NAME) == []
+
+
+def hand(loss, quality, name="metric/train_acc"):
+    made = called("", {}, loss)
+    made.add_points(name, range(0, 400, 20), quality)
+    return made
+
+
+def test_sick_quality_sinks_while_the_loss_falls_below_zero():
+    sinking = list(0.1 * np.exp(-np.arange(20) / 4))
+    assert judged(hand(-CLIMBING, sinking), NAME)
+    assert judged(hand(-CLIMBING, list(np.arange(20.0)), "metric/train_mae"), NAME)
+
+
+def test_healthy():
+    falling = falling_loss()
+    assert judged(returned(falling, falling), NAME) == []
+    assert judged(returned(0.1 * falling, falling), NAME) == []
+    assert judged(returned(falling - 3, falling), NAME) == []  # a bonus is subtracted
+    assert judged(hand(falling - 3, list(np.linspace(0.1, 0.9, 20))), NAME) == []
+    assert judged(hand(falling, list(np.linspace(0.9, 0.5, 20))), NAME) == []  # overfitting
+    assert judged(hand(falling - 3, list(np.linspace(9, 1, 20)), "metric/train_reward"), NAME) == []
+
+
+def test_noise_is_no_sinking():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        assert judged(hand(falling_loss() - 3, list(0.5 + 0.1 * rng.standard_normal(20))), NAME) == []
+
+
+def test_opponents():
+    run = {"optimizers": [{"type": "Adam"}, {"type": "Adam"}]}
+    assert "opponents" in unmeasured(returned(-CLIMBING, run=run), NAME)
