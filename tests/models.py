@@ -10,13 +10,22 @@ import logging
 import sys
 import time
 
-from tests.programs import activations, controls, gradients, modes, training, unusual
+from tests.programs import (
+    activations,
+    controls,
+    gradients,
+    losses,
+    modes,
+    training,
+    unusual,
+    wiring,
+)
 from tests.programs.parts import Fit
 from tests.programs.program import Program
 
 __all__ = ["ALL", "HEALTHY", "SICK", "TWINS", "Fit", "Program"]
 
-_PAIRS = (*activations.PAIRS, *gradients.PAIRS, *training.PAIRS, *modes.PAIRS)
+_PAIRS = (*activations.PAIRS, *gradients.PAIRS, *training.PAIRS, *modes.PAIRS, *wiring.PAIRS, *losses.PAIRS)
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
 HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY)

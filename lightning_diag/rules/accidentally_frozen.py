@@ -83,10 +83,12 @@ class AccidentallyFrozen:
 
 
 def _is_copy(name: str, known: dict[str, tuple[tuple[int, ...], bool, int]]) -> bool:
-    """Tell whether a trainable parameter of the same shape has the same name under another module."""
-    top, _, rest = name.partition(".")
-    shape = known[name][0] if name in known else ()
-    return any(
-        trainable and s == shape and n.partition(".")[2] == rest and n.partition(".")[0] != top
-        for n, (s, trainable, _) in known.items()
-    )
+    """Tell whether a trainable parameter of the same shape has the same name under a module named otherwise."""
+    parts, shape = name.split("."), known[name][0] if name in known else ()
+    for other, (s, trainable, _) in known.items():
+        theirs = other.split(".")
+        if trainable and s == shape and len(theirs) == len(parts):
+            differ = [a for a, b in zip(parts, theirs, strict=True) if a != b]
+            if len(differ) == 1 and not differ[0].isdigit():
+                return True
+    return False

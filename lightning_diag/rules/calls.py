@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -193,3 +194,15 @@ def first_step(history: History) -> int:
 def last_step(history: History) -> int:
     """Return the last sampled step, 0 if there is none."""
     return int(history.steps[-1]) if len(history.steps) else 0
+
+
+def beyond_limit(mean: float, std: float, low: float, least: float) -> float:
+    """Return E[(low - y)^2, y < low] of a normal y; no target is below ``least``, which bounds it."""
+    if not math.isfinite(low) or least >= low:
+        return 0.0
+    if std <= 0:
+        return (low - mean) ** 2 if mean < low else 0.0
+    t = (low - mean) / std
+    share = 0.5 * math.erfc(-t / math.sqrt(2))
+    density = math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
+    return min(std * std * ((1 + t * t) * share + t * density), share * (low - least) ** 2)

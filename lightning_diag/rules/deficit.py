@@ -40,3 +40,16 @@ def deficit(history: History, *, factor: float = 1.5, points: float = 0.1, last:
         if worse and abs(end_v - end_t) > 3 * wobble:
             return Deficit(validate.removeprefix("metric/"), end_t, end_v, spread, int(steps[0]))
     return None
+
+
+def jumping(history: History, *, share: float = 0.2) -> Deficit | None:
+    """Return a loss whose validation jumps by ``share`` of its level, and training by less than half."""
+    for train, validate in pairs(history):
+        steps, t, v = aligned(history.series(train), history.series(validate, "validate"))
+        if len(v) < 5 or direction(history, validate) != "lower":
+            continue
+        spread, level = float(noise(v)), float(np.median(v))
+        if level > 0 and spread > share * level and float(noise(t)) < 0.5 * spread:
+            name = validate.removeprefix("metric/")
+            return Deficit(name, float(np.median(t[-4:])), float(np.median(v[-4:])), spread, int(steps[0]))
+    return None

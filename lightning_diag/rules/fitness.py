@@ -1,4 +1,4 @@
-"""How well a run fits its training data in the end, and which parameters its optimizers hold: for rules about wiring."""
+"""How well a run fits in the end, and which parameters its optimizers hold: for rules about wiring."""
 
 from __future__ import annotations
 

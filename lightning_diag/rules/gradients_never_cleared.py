@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import numpy as np
+
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import History
-from lightning_diag.rules.fitness import column, fitness
+from lightning_diag.records import History, Ints
+from lightning_diag.rules.fitness import column, fitness, held
+from lightning_diag.rules.phase import Bools, pick
 from lightning_diag.rules.rule import Unmeasured, between, percent
 
-_CLEAR = Prescription("Call optimizer.zero_grad() before each backward pass (manual optimization), or right after step().")
+_CLEAR = Prescription(
+    "Call optimizer.zero_grad() before each backward pass (manual optimization), or after each step()."
+)
 _HOOK = Prescription("If optimizer_zero_grad() or on_before_zero_grad() is overridden, let it clear the gradients.")
 
 
@@ -49,6 +54,8 @@ class GradientsNeverCleared:
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
         steps, left = column(history, "total/gradients_left", "")
+        pulled = _pulled(history, steps)  # a gradient of zeros leaves nothing that could be seen
+        steps, left = steps[pulled], left[pulled]
         if len(left) < self.min_samples:
             raise Unmeasured(
                 f"{len(left)} samples of a backward pass right after an optimizer step; {self.min_samples} are needed"
@@ -64,6 +71,14 @@ class GradientsNeverCleared:
             "gradients, as momentum without any damping."
         )
         severity = Severity.WARNING if fitness(history) == "good" else Severity.ERROR
-        yield Finding(
-            self.code, self.name, severity, "", first, share, self.min_share, text, last, "", (_CLEAR, _HOOK)
-        )
+        yield Finding(self.code, self.name, severity, "", first, share, self.min_share, text, last, "", (_CLEAR, _HOOK))
+
+
+def _pulled(history: History, steps: Ints) -> Bools:
+    """Return at which steps the first and the last weight, which are looked at, have a gradient that is not zero."""
+    names = tuple(p.name for p in held(history) if len(p.shape) > 1)
+    if not names:
+        return np.ones(len(steps), dtype=np.bool_)
+    pull = pick(history, "gradient/rms", (names[0], names[-1]), steps)
+    found: Bools = (np.isnan(pull) | (pull > 0)).all(axis=1)
+    return found

@@ -19,6 +19,7 @@ from lightning_diag.trends import is_plateau
 _MEAN = Prescription("Take the mean: reduction='mean', or .mean() in place of .sum().", {"reduction": "mean"})
 _FACTOR = Prescription("Take the factor out of the loss (it is {k:.3g}), or divide the learning rate by it.")
 _SCALED: Final = ("SGD", "ASGD")  # their step is as long as the gradient; all others divide by its size
+_SANE = 0.3  # of its size; a first step that changes a weight by less does not make a run explode
 _MUCH = 8.0  # a factor that a learning rate is seldom wrong by without being wrong itself
 
 
@@ -71,15 +72,15 @@ class LossScale:
         steps = history.table("update/ratio").steps
         steps = steps[steps < first_break(history)] if breaks else steps
         ratio, weight = (pick(history, s, names, steps) for s in ("update/ratio", "parameter/rms"))
-        ratio = np.where(weight > 0.01 * np.nanmedian(weight) if weight.size else False, ratio, np.nan)
+        ratio = np.where(weight > 0.01 * np.nan_to_num(weight).max(axis=1, initial=0.0, keepdims=True), ratio, np.nan)
         rows = _medians(ratio)
         if not len(rows):
             raise Unmeasured("no update of a weight matrix was sampled")
         if factor > 1:
-            long = rows[(rows > self.long_step) & (rows / factor < self.long_step)]
+            long = rows[(rows > self.long_step) & (rows / factor < _SANE)]
             harmed = breaks or (loss.kind != "unknown" and (loss.kind != "falling" or self._rose(history)))
             # a run that explodes multiplies its own steps: the first must be sane without the factor
-            if harmed and len(long) and rows[0] / factor < self.long_step:
+            if harmed and len(long) and rows[0] / factor < _SANE:
                 yield self._finding(history, factor, float(long.max()), f"{what}, {self._came_to(breaks)}", "long")
             return
         usual = float(np.median(rows))

@@ -15,6 +15,7 @@ from lightning_diag.rules.calls import (
     BINARY,
     SQUARED_LIKE,
     Call,
+    beyond_limit,
     differences,
     first_step,
     last_step,
@@ -27,7 +28,7 @@ from lightning_diag.rules.phase import at_steps
 from lightning_diag.rules.rule import Unmeasured, check_range, percent
 from lightning_diag.rules.seen import floats
 
-_LINEAR = Prescription("Remove the {kind} behind the last layer, so that outputs can reach all targets.")
+_LINEAR = Prescription("Remove the {kind} behind the last layer.")
 _SCALE = Prescription(
     "Or bring the targets into {low:g} to {high:g}, and scale predictions back.", {"scale_targets": True}
 )
@@ -56,20 +57,18 @@ class OutputRange:
     """The output activation cannot reach the targets.
 
     What it finds:
-        The prediction comes out of a ReLU, sigmoid, tanh, softmax, softplus, clamp, ... and targets of a squared,
-        absolute or Huber error (or of a difference written by hand) lie beyond its range: the mean target does, or
-        the parts of the targets beyond make up more than ``max_lost`` of their variance (per feature, for a normal
-        distribution with their mean and spread, cut at the extremes that batches show). Of logits that are bounded
-        on both sides: the least loss that they allow is more than ``max_lost`` of that of equal probabilities; of
-        binary logits that cannot be negative: any negative sample.
+        The prediction comes out of a ReLU, sigmoid, tanh, softmax, softplus, clamp, ... and what of the targets of a
+        squared, absolute or Huber error (or of a difference written by hand) lies beyond its range makes up more than
+        ``max_lost`` of their variance (per feature, for a normal distribution with their mean and spread, cut at the
+        extremes that batches show). Of bounded logits: the least loss that they allow is more than ``max_lost`` of
+        that of equal probabilities.
 
     Why it matters:
         No weights make up for a range: the output sticks to its end, where a ReLU has no gradient at all, and the
         error of these targets stays.
 
     When it is silent:
-        All targets can be reached, but for rare ones or by a hair; the loss came below what was reckoned; outputs
-        scaled behind the activation; a linear output.
+        All targets can be reached, but for rare ones or by a hair; the loss came below that; scaled or linear outputs.
 
     What to do:
         Remove the activation behind the last layer of a regression, or scale the targets into its range.
@@ -119,13 +118,13 @@ class OutputRange:
             return None
         mean = float(np.nanmean(means))
         spread = math.sqrt(max(float(np.nanmean(squares**2)) - mean**2, 0.0))
-        m, s, lo, hi = known or (np.array([mean]), np.array([spread]), -np.inf, np.inf)
+        m, s, lo, hi = known or (np.array([mean]), np.array([spread]), np.array([-_INF]), np.array([_INF]))
         reach = _lost(call.made_by, limits, (m, s), (np.maximum(lo, extremes[0]), np.minimum(hi, extremes[1])))
         values = call.stat("loss_call/value")
         late = values[len(values) // 2 :]
-        if call.loss == "mse_loss" and call.reduction == "mean" and np.isfinite(late).any():
-            if float(np.nanmedian(late)) < 0.5 * reach.lost * float(np.mean(s**2)):
-                return None  # the targets are not as reckoned: the loss came below
+        plain = call.loss == "mse_loss" and call.reduction == "mean" and np.isfinite(late).any()
+        if plain and float(np.nanmedian(late)) < 0.5 * reach.lost * float(np.mean(s**2)):
+            return None  # the targets are not as reckoned: the loss came below
         return reach
 
     @staticmethod
@@ -169,16 +168,16 @@ class OutputRange:
 
     def _regression(self, history: History, reach: Reach, loss: str) -> Finding:
         first, last = first_step(history), last_step(history)
-        ends = f"{reach.low:g} and {reach.high:g}" if math.isfinite(reach.high - reach.low) else ""
-        ends = f"between {ends}" if ends else f"above {reach.low:g}" if math.isfinite(reach.low) else "below 0"
+        both = math.isfinite(reach.high - reach.low)
+        ends = f"above {reach.low:g}" if math.isfinite(reach.low) else "below 0"
+        ends = f"between {reach.low:g} and {reach.high:g}" if both else ends
         much = f"About {percent(reach.lost)}" if reach.lost < 1 else "All"
         message = (
             f"{loss} compares what a {reach.kind} put out, {ends}, with targets from {reach.targets[0]:.3g} to "
             f"{reach.targets[1]:.3g} (steps {first} to {last}). {much} of the targets' variance lies where no weights "
             "bring the output."
         )
-        finite = math.isfinite(reach.high) and math.isfinite(reach.low)
-        scale = (Prescription(_SCALE.text.format(low=reach.low, high=reach.high), _SCALE.changes),) if finite else ()
+        scale = (Prescription(_SCALE.text.format(low=reach.low, high=reach.high), _SCALE.changes),) if both else ()
         return self._found(history, reach.kind, min(reach.lost, 1e6), message, scale)
 
     def _found(
@@ -187,17 +186,12 @@ class OutputRange:
         layer = maker(history, kind)
         site = layer.site if layer is not None else ""
         advice = (Prescription(_LINEAR.text.format(kind=kind)), *more)
-        first, last = first_step(history), last_step(history)
-        return Finding(
-            self.code, self.name, self.severity, site, first, value, self.max_lost, message, last, "", advice
-        )
+        told = (first_step(history), value, self.max_lost, message, last_step(history), "", advice)
+        return Finding(self.code, self.name, self.severity, site, *told)
 
 
 def _is_loss(history: History, fact: Mapping[str, Any]) -> bool:
-    """Tell whether a difference is the error of the loss: with the target, or as large as the loss always is.
-
-    A difference with an input may be an output, as that of a network that predicts what to take away.
-    """
+    """Tell whether a difference is the loss's error: with the target, or as large as the loss (not an output x - f)."""
     if fact.get("target") == ((history.run.get("data") or {}).get("target") or {}).get("path"):
         return True
     steps, least, most = square_bounds(history, fact)
@@ -238,22 +232,15 @@ def _features(history: History, path: str, shape: tuple[int, ...]) -> tuple[Floa
 def _lost(kind: str, limits: tuple[float, float], moments: tuple[Floats, Floats], ends: tuple[Floats, Floats]) -> Reach:
     """Return the mean square of what of the targets lies beyond the limits, as a share of their variance."""
     low, high = limits
-    beyond, total = 0.0, 0.0
+    beyond = total = 0.0
     for m, s, a, b in zip(*moments, *np.broadcast_arrays(*ends, moments[0])[:2], strict=True):
-        beyond += _below(m, s, low, a) + _below(-m, s, -high, -b)
+        beyond += beyond_limit(m, s, low, a) + beyond_limit(-m, s, -high, -b)
         total += s * s
-    scale = float(np.mean(np.square(moments[0]))) + total
-    lost = 0.0 if beyond <= 1e-6 * scale else beyond / total if total > 0 else _INF
+    lost = (
+        0.0
+        if beyond <= 1e-6 * (float(np.mean(np.square(moments[0]))) + total)
+        else beyond / total
+        if total > 0
+        else _INF
+    )
     return Reach(kind, low, high, lost, (float(np.min(ends[0])), float(np.max(ends[1]))))
-
-
-def _below(mean: float, std: float, low: float, least: float) -> float:
-    """Return E[(low - y)^2, y < low] of a normal y; no target is below ``least``, which bounds it."""
-    if not math.isfinite(low) or least >= low:
-        return 0.0
-    if std <= 0:
-        return (low - mean) ** 2 if mean < low else 0.0
-    t = (low - mean) / std
-    share = 0.5 * math.erfc(-t / math.sqrt(2))
-    density = math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
-    return min(std * std * ((1 + t * t) * share + t * density), share * (low - least) ** 2)

@@ -128,9 +128,10 @@ class ParameterNeverUpdated:
             "and takes back what was learned."
         )
         severity = Severity.WARNING if fitness(history) == "good" else Severity.ERROR
+        start, end = steps
         return Finding(
-            self.code, self.name, severity, first.module, steps[0], share, self.min_undone, text, steps[1], "", (_WRITES,)
-        )  # fmt: skip
+            self.code, self.name, severity, first.module, start, share, self.min_undone, text, end, "", (_WRITES,)
+        )
 
 
 def _rate(history: History, name: str) -> float:

@@ -129,19 +129,22 @@ class PoorInitialization:
         first = first_loss(history)
         if first is not None and first.ratio > self.max_loss:
             return f"the first loss is {first.value:.3g}, {first.meaning} is {first.expected:.3g}"
-        return self._stays(history)
+        return self._stays(history, late=False)
 
-    def _stays(self, history: History) -> str:
+    def _stays(self, history: History, *, late: bool = True) -> str:
+        """Return how the loss failed to fall, or (``late``) needed a quarter of the run to, "" where it did fall."""
         if is_running(history) or steps_seen(history) < self.min_steps:
             return ""
         if loss_breaks(history):
             return "and the loss breaks"
         if not is_learning(history):
             return "and the loss does not fall"
+        if not late:
+            return ""
         values, trivial = history.series("loss").values, trivial_loss(history)
         part = values[: len(values) // 4]
-        late = len(part) >= self.min_steps and float(np.median(part[len(part) // 2 :])) > 0.98 * trivial
-        return f"and a quarter of the run passes before the loss falls below {trivial:.3g}" if late else ""
+        slow = len(part) >= self.min_steps and float(np.median(part[len(part) // 2 :])) > 0.98 * trivial
+        return f"and a quarter of the run passes before the loss falls below {trivial:.3g}" if slow else ""
 
     @staticmethod
     def _saturated(history: History) -> bool:

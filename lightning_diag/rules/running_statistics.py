@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
-from lightning_diag.rules.deficit import Deficit, deficit
+from lightning_diag.rules.deficit import Deficit, deficit, jumping
 from lightning_diag.rules.mode import expected_gap, in_wrong_mode, misfit
 from lightning_diag.rules.phase import is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, check_range
@@ -121,8 +121,8 @@ class RunningStatistics:
         message = (
             f"The running mean of {off.site} is {off.gap:.2g} standard deviations off the batches, its running "
             f"variance {np.exp(off.ratio):.2g} times theirs, in steps {off.first} to {off.last} (momentum {momentum}; "
-            f"{number} of {of} BatchNorm layers){evidence}. Evaluation uses these statistics and gives the network inputs that "
-            "it never saw in training."
+            f"{number} of {of} BatchNorm layers){evidence}. Evaluation uses these statistics and "
+            "gives the network inputs that it never saw in training."
         )
         severity = Severity.ERROR if worse else Severity.WARNING
         advice = (_MOMENTUM, _RECOMPUTE, _GROUP)
@@ -139,6 +139,7 @@ class RunningStatistics:
         """Yield where the momentum is so high that evaluation uses little but the last, small, batch."""
         norms = wiring(history).get("norms", {})
         high = [f for f in known if (norms.get(f.site.split("#")[0], {}).get("momentum") or 0.0) >= self.high_momentum]
+        worse = worse or (jumping(history) if high else None)
         if not high or worse is None:
             return
         site, momentum = high[0].site, float(norms[high[0].site.split("#")[0]]["momentum"])

@@ -16,8 +16,10 @@ _LIST = Prescription("Keep layers in nn.ModuleList, parameters in nn.ParameterLi
 _DICT = Prescription("Keep layers in nn.ModuleDict, parameters in nn.ParameterDict.")
 _TENSOR = Prescription("Make it a parameter: self.x = nn.Parameter(torch.randn(...)).")
 # What holds points at which derivatives are taken or inputs that are optimized, not weights.
-_INPUTS = re.compile(r"(^|_)(x|y|t|z|xs|ts|xy|xt|points?|colloc\w*|grids?|coords?|inputs?|images?|deltas?|noise|"
-                     r"perturb\w*|adv\w*|interp\w*|latents?|samples?|boundary|interior|initial|bc|ic|batch\w*)(_|$)")  # fmt: skip
+_INPUTS = re.compile(
+    r"(^|_)(x|y|t|z|xs|ts|xy|xt|points?|colloc\w*|grids?|coords?|inputs?|images?|deltas?|noise|perturb\w*|adv\w*|"
+    r"interp\w*|latents?|samples?|boundary|interior|initial|bc|ic|batch\w*)(_|$)"
+)
 
 
 @final

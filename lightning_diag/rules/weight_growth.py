@@ -28,8 +28,8 @@ class WeightGrowth:
     What it finds:
         RMS of weight matrices. It ends more than ``max_growth`` times above its start, with a gain (RMS times the
         square root of the inputs of a unit; 1.4 is He's initialization) above ``min_gain``, in ``min_matrices`` of
-        the matrices; and it still grows at the end: it rises all the time (Kendall's tau above 0.9), and the second half
-        of the run adds at least as much as the first, as linear or faster growth does.
+        the matrices; and it still grows at the end: it rises all the time (Kendall's tau above 0.95), and the second
+        half of the run adds 0.8 of what the first did, as linear or faster growth does.
 
     Why it matters:
         Growth that does not slow down has no optimum in its way: activations and outputs grow with the weights until
@@ -103,5 +103,5 @@ class WeightGrowth:
         with np.errstate(all="ignore"):
             growth = np.nan_to_num(rms[-1] / rms[0], nan=0.0, posinf=0.0)
             steady = (rms[-1] - rms[middle] >= 0.8 * (rms[middle] - rms[0])) & (rms[-1] > 1.1 * rms[middle])
-        rises = np.array([concordance(column) > 0.9 for column in rms.T])
+        rises = np.array([concordance(column) > 0.95 for column in rms.T])
         return growth, np.nan_to_num(rms[-1] * np.sqrt(inputs)), np.asarray(steady & rises, dtype=np.bool_)

@@ -32,7 +32,8 @@ class WrongSign:
         The training loss is the negative of what its loss calls, which are errors, gave: equal but for the sign, or
         correlated below ``max_correlation`` with it while all of it is negative; or the optimizer maximizes an error
         (``maximize=True``). Of a squared error written by hand: it is negative from the first step on, always as large
-        as the sizes of prediction and target allow, and grows. Of a loss of unknown kind: it falls below zero while a
+        as the sizes of prediction and target allow, and grows. Of a likelihood written by hand: it
+        starts at minus log(classes) and falls. Of a loss of unknown kind: it falls below zero while a
         quality that was logged on training data, or one validated, sinks from its first value beyond noise.
 
     Why it matters:
@@ -74,6 +75,8 @@ class WrongSign:
                 found = "" if found else self._climbs(loss)
         elif by_hand:
             found = self._negated_square(history, by_hand[-1])
+        elif not calls:
+            found = self._negated_likelihood(history)
         found = found or ("" if climbs or errors else self._sinks(history))
         if found:
             steps = history.series("loss").steps
@@ -131,6 +134,24 @@ class WrongSign:
             "The loss, written by hand from a difference of prediction and target, is negative from the first step "
             f"on and goes from {loss[0]:.4g} at step {steps[0]} to {loss[-1]:.4g} at step {steps[-1]}, as minus "
             "a squared error does. Each step makes the error larger."
+        )
+
+    @staticmethod
+    def _negated_likelihood(history: History) -> str:
+        """Cross entropy of equal probabilities is log C: one that starts at minus that and falls lost a sign."""
+        counts = ((history.run.get("data") or {}).get("target") or {}).get("counts") or {}
+        likely = [x for x in history.layers if x.activation in ("softmax", "log_softmax")]
+        values, loss = history.series("loss").values, loss_descent(history)
+        values = values[np.isfinite(values)]
+        if not likely or len(counts) != likely[-1].units or len(counts) < 2 or len(values) < 20 or values.max() >= 0:
+            return ""
+        equal = float(np.log(len(counts)))
+        if loss.kind != "falling" or not 0.7 < -float(np.median(values[:3])) / equal < 1.5 or -loss.end < 1.2 * equal:
+            return ""
+        return (
+            f"The loss starts at {values[0]:.4g}, minus the cross entropy of {len(counts)} equal probabilities "
+            f"({equal:.4g}), and falls to {values[-1]:.4g} in {len(values)} steps. The likelihood of the right class "
+            "is minimized: each step makes it smaller."
         )
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from .parts import Batch, Fit
 from .verify import Check, weights_of_start
+
+Data = Callable[[], Sequence[Tensor]]
 
 
 def columns(batch: Any) -> tuple[Tensor, Tensor]:
@@ -148,11 +150,11 @@ def neighbours_disagree(most: float) -> Check:
     return check
 
 
-def true_accuracy(low: float, high: float, data: Sequence[Tensor]) -> Check:
+def true_accuracy(low: float, high: float, data: Data) -> Check:
     """The accuracy on these rightly labelled rows lies between ``low`` and ``high``."""
 
     def check(fit: Fit, module: Any) -> None:
-        said, y = answers(module, [list(data)])
+        said, y = answers(module, [list(data())])
         found = float((said.argmax(1) == y).double().mean())
         assert low <= found <= high, f"accuracy {found:.2f}"
 
@@ -184,13 +186,13 @@ def overlap(low: float, high: float = 1.0) -> Check:
     return check
 
 
-def unseen(low: float, high: float, data: Sequence[Tensor]) -> Check:
+def unseen(low: float, high: float, data: Data) -> Check:
     """The loss on rows of neither set is between ``low`` and ``high`` times the reported validation loss."""
 
     def check(fit: Fit, module: Any) -> None:
         module.eval()
         with torch.no_grad():
-            ratio = float(module.compute(list(data))) / module.val_losses[-1]
+            ratio = float(module.compute(list(data()))) / module.val_losses[-1]
         assert low <= ratio <= high, f"{ratio:.2f} times the validation loss"
 
     return check

@@ -71,14 +71,14 @@ class CellTyper(Labeller):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(24, 64), nn.SiLU(), nn.Dropout(0.2), nn.Linear(64, 32), nn.SiLU())
+        self.encoder = nn.Sequential(nn.Linear(24, 64), nn.SiLU(), nn.Dropout(0.3), nn.Linear(64, 32), nn.SiLU())
         self.head = nn.Linear(32, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.encoder(x))
 
     def configure_optimizers(self) -> Any:
-        return self.annealed(torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3))
+        return self.annealed(torch.optim.SGD(self.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-3))
 
 
 class Forecaster(Kept):

@@ -205,7 +205,7 @@ def forgotten_minus(seed: int, sick: bool) -> Fit:
     """The log-likelihood written by hand lacks its minus and is minimized."""
     task = Task(Reader(), loss=partial(likelihood, sign=1 if sick else -1), schedule=cosine,
                 optimizer=partial(AdamW, lr=5e-3), names=("train_nll", "val_nll", "val_acc"))  # fmt: skip
-    return Fit(task, **loaders(votes(), seed), trainer={"max_epochs": 7})
+    return Fit(task, **loaders(votes(), seed, 80), trainer={"max_epochs": 8})
 
 
 def dice_for_loss(seed: int, sick: bool) -> Fit:

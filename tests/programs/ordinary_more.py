@@ -14,48 +14,46 @@ from .ordinary_parts import Notes, Table
 from .parts import Batch, mlp
 
 
-class WassersteinGAN(Notes):
-    """Critic with a gradient penalty at every batch, generator at every second; manual optimization."""
+class LeastSquaresGAN(Notes):
+    """A generator against a judge with squared errors; manual optimization, both rates fall in the second half."""
 
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.generator = mlp(4, 32, 32, 2, act=partial(nn.LeakyReLU, 0.2))
-        self.critic = mlp(2, 32, 32, 1, act=nn.SiLU)
+        self.judge = mlp(2, 32, 32, 1, act=nn.SiLU)
 
     def sample(self, count: int) -> Tensor:
         return self.generator(torch.randn(count, 4, device=self.device))
 
-    def penalty(self, real: Tensor, fake: Tensor) -> Tensor:
-        part = torch.rand(len(real), 1, device=self.device)
-        between = (part * real + (1 - part) * fake).requires_grad_()
-        (slope,) = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
-        return (slope.norm(dim=1) - 1).pow(2).mean()
-
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         real = batch[0]
-        of_generator, of_critic = self.optimizers()  # type: ignore[misc]
-        self.toggle_optimizer(of_critic)
+        of_generator, of_judge = self.optimizers()  # type: ignore[misc]
+        self.toggle_optimizer(of_judge)
         fake = self.sample(len(real)).detach()
-        gap = self.critic(real).mean() - self.critic(fake).mean()
-        of_critic.zero_grad()
-        self.manual_backward(self.penalty(real, fake) - gap)
-        of_critic.step()
-        self.untoggle_optimizer(of_critic)
-        self.log("wasserstein", gap, prog_bar=True)
-        self.note(gap)
-        if batch_idx % 2 == 1:
-            self.toggle_optimizer(of_generator)
-            loss = -self.critic(self.sample(len(real))).mean()
-            of_generator.zero_grad()
-            self.manual_backward(loss)
-            of_generator.step()
-            self.untoggle_optimizer(of_generator)
-            self.log("g_loss", loss)
+        judged = 0.5 * (self.judge(real) - 1).pow(2).mean() + 0.5 * self.judge(fake).pow(2).mean()
+        of_judge.zero_grad()
+        self.manual_backward(judged)
+        of_judge.step()
+        self.untoggle_optimizer(of_judge)
+        self.toggle_optimizer(of_generator)
+        fooled = 0.5 * (self.judge(self.sample(len(real))) - 1).pow(2).mean()
+        of_generator.zero_grad()
+        self.manual_backward(fooled)
+        of_generator.step()
+        self.untoggle_optimizer(of_generator)
+        for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
+            scheduler.step()
+        self.log_dict({"d_loss": judged, "g_loss": fooled}, prog_bar=True)
+        self.note(judged)
 
     def configure_optimizers(self) -> Any:
-        parts = ((self.generator, 2e-3), (self.critic, 5e-3))
-        return [torch.optim.Adam(m.parameters(), lr=rate, betas=(0.5, 0.9)) for m, rate in parts]
+        steps, found = int(self.trainer.estimated_stepping_batches), []
+        for part, rate in ((self.generator, 1e-3), (self.judge, 5e-3)):
+            optimizer = torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.9))
+            falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
+            found.append({"optimizer": optimizer, "lr_scheduler": falling})
+        return tuple(found)
 
 
 class QLearner(Notes):

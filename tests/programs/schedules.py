@@ -66,7 +66,7 @@ def heavy_ball(seed: int, sick: bool) -> Fit:
     net = nn.Sequential(
         nn.Linear(6, 48), Residual(48, gain=0.3), Residual(48, gain=0.3), nn.LayerNorm(48), nn.Linear(48, 1)
     )
-    optimizer = partial(SGD, lr=0.03, momentum=0.99 if sick else 0.9)
+    optimizer = partial(SGD, lr=0.04, momentum=0.99 if sick else 0.9)
     task = Rated(net, optimizer=optimizer, loss=F.mse_loss, schedule=cosine, names=("mse", "val_mse", "unused"))
     return Fit(task, **loaders(friedman(), seed, 32), trainer={"max_epochs": 9})
 
@@ -210,9 +210,9 @@ class Lasso(Rated):
 
 
 def greedy_lasso(seed: int, sick: bool) -> Fit:
-    """An L1 penalty of 0.04 on every weight; mended: of 0.00001."""
-    task = Lasso(mlp(2, 48, 48, 2, act=nn.ELU), optimizer=partial(Adam, lr=5e-3), schedule=cosine)
-    task.strength = 0.04 if sick else 1e-5
+    """An L1 penalty of 0.02 on every weight; mended: of 0.00001."""
+    task = Lasso(mlp(2, 48, 48, 2, act=nn.ELU), optimizer=partial(Adam, lr=1e-2), schedule=cosine)
+    task.strength = 0.02 if sick else 1e-5
     return Fit(task, **loaders(moons(), seed, 32), trainer={"max_epochs": 20})
 
 
@@ -235,7 +235,7 @@ PAIRS = (
          sick=every(fails(0.9), bad(0.3), retrained(0.5, epochs=4, lr=2e-3)),
          mended=every(learns(0.4, accuracy=0.93), settled(0.3))),
     pair("heavy-ball", heavy_ball, accepted=("O001", "W001", "L004"),
-         sick=every(bad(0.055), retrained(0.7, epochs=6, momentum=0.9)),
+         sick=every(bad(0.055), retrained(0.7, epochs=9, momentum=0.9)),
          mended=every(learns(0.3), settled(0.07, rise=1.12))),
     pair("crawling-convolutions", crawling_convolutions, accepted=("O002", "W002"),
          sick=every(stuck(0.95), fails(0.5), moved(1e-9, 0.05), retrained(0.5, epochs=4, lr=0.02)),
@@ -292,7 +292,7 @@ PAIRS = (
          sick=every(fails(0.75), retrained(0.4, epochs=5, prepare=dropping(0.1), lr=2e-3)),
          mended=every(learns(0.3, accuracy=0.93), settled(0.3))),
     pair("greedy-lasso", greedy_lasso, accepted=("O009",),
-         sick=every(fails(0.9), bad(0.22), retrained(0.4, epochs=10, lr=5e-3)),
+         sick=every(fails(0.93), bad(0.22), retrained(0.4, epochs=12, lr=1e-2)),
          mended=every(learns(0.3, accuracy=0.97), settled(0.1))),
     pair("wide-for-few", wide_for_few, accepted=("V001",),
          sick=every(overfits(1.3)), mended=every(learns(0.6, accuracy=0.9), settled(0.25))),

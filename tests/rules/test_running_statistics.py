@@ -35,6 +35,12 @@ def test_sick_statistics_of_the_last_batch():
     assert "2 samples" in found.message
 
 
+def test_sick_statistics_of_the_last_batch_make_validation_jump():
+    val = (0.5, 0.9, 0.45, 1.0, 0.4, 0.9, 0.42, 0.95)
+    assert judged(run(lambda s: 0.01, momentum=0.9, val=val, dataset_size=322), "running-statistics")
+    assert judged(run(lambda s: 0.01, momentum=0.1, val=val, dataset_size=322), "running-statistics") == []
+
+
 def test_high_momentum_without_harm_is_healthy():
     assert judged(run(lambda s: 0.01, momentum=0.99), "running-statistics") == []
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, judged, unmeasured
 from tests.rules.loss_histories import by_hand, called
 
@@ -35,6 +36,23 @@ def test_sick_squared_error_by_hand():
     error = (0.1 + np.arange(400) / 20) ** 2 + 1
     assert judged(by_hand(stats, -error), NAME)
     assert judged(by_hand(stats, error), NAME) == []
+
+
+def likelihood(loss, units=4):
+    counts = {str(k): 50 for k in range(4)}
+    structure = [
+        Layer("net.0", "Linear", units=units),
+        Layer(":log_softmax", "log_softmax", "hidden", "log_softmax", "", units),
+    ]
+    return called("", {}, loss, structure=structure, run={"data": {"target": {"path": "1", "counts": counts}}})
+
+
+def test_sick_likelihood_by_hand():
+    climbing = np.log(4) + np.arange(400) / 50
+    assert judged(likelihood(-climbing), NAME)
+    assert judged(likelihood(climbing[::-1]), NAME) == []
+    assert judged(likelihood(-climbing + 1.0), NAME) == []  # rewards: not where a likelihood starts
+    assert judged(likelihood(-climbing, units=8), NAME) == []
 
 
 def hand(loss, quality, name="metric/train_acc"):

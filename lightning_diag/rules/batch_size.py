@@ -1,0 +1,99 @@
+"""O005 batch-size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from lightning_diag.findings import Finding, Prescription, Severity
+from lightning_diag.records import History
+from lightning_diag.rules.fitness import fitness
+from lightning_diag.rules.phase import is_running, loss_breaks, loss_descent
+from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.trends import is_plateau
+
+_SMALLER = Prescription(
+    "Use smaller batches, 32 to 128 samples: DataLoader(batch_size=64, shuffle=True).", {"batch_size": 64}
+)
+_LARGER = Prescription("Use larger batches, 16 or more samples, or accumulate_grad_batches=16.", {"batch_size": 16})
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BatchSize:
+    """Batches so large that few updates are made, or so small that noise outweighs what is learned.
+
+    What it finds:
+        Nearly the whole training set in a batch (``min_part`` of it), ``max_updates`` updates or fewer in the whole
+        run, and a loss that still falls at its end while the fit is poor. Or one or two samples in a batch and a loss
+        that does not fall although the fit is poor, with a noise of ``min_noise`` of its level.
+
+    Why it matters:
+        An epoch of one batch is one update: ten epochs are ten small steps. A gradient of one sample is mostly noise,
+        and at a large rate the steps follow the noise.
+
+    When it is silent:
+        Whole-set training that arrives, small batches that learn, runs that are not finished, smoke runs of fewer than
+        ``min_updates`` updates.
+
+    What to do:
+        Between 32 and 128 samples a batch, as a start.
+
+    Source:
+        Bengio, Practical recommendations for gradient-based training (2012), 3.1.1; McCandlish et al., An Empirical
+        Model of Large-Batch Training (2018); Masters, Luschi, Revisiting Small Batch Training (2018).
+    """
+
+    code: ClassVar[str] = "O005"
+    name: ClassVar[str] = "batch-size"
+    severity: ClassVar[Severity] = Severity.WARNING
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    min_part: float = 0.5
+    max_updates: int = 300
+    min_updates: int = 12
+    tiny: int = 2
+    min_noise: float = 0.5
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding, for the whole run."""
+        size, batch = history.run.get("dataset_size"), history.run.get("batch_size")
+        loss, series = loss_descent(history), history.series("loss")
+        if is_running(history) or not size or not batch or loss.n < self.min_updates:
+            raise Unmeasured("a finished run is needed, with known numbers of samples in the set and in a batch")
+        if loss_breaks(history) or fitness(history) != "poor" or (history.run.get("wiring") or {}).get("fast_dev_run"):
+            return
+        accumulated = int(history.run.get("accumulate_grad_batches") or 1) * int(history.run.get("world_size") or 1)
+        samples = min(int(size), int(batch) * accumulated)
+        values = series.values[np.isfinite(series.values)]
+        if samples >= self.min_part * size and size > 32 and loss.n <= self.max_updates:
+            if loss.kind in ("falling", "slight") and not is_plateau(values):
+                text = (
+                    f"A batch holds {samples} of {size} samples, so that the run took {loss.n} updates in all; the "
+                    f"loss, at {loss.end:.3g}, still falls at the end. Smaller batches make as many more updates at "
+                    "the same cost."
+                )
+                yield self._finding(history, samples, size * self.min_part, text, _SMALLER)
+        elif samples <= self.tiny and size > 32 * samples and self._drowned(values):
+            text = (
+                f"A batch holds {samples} sample(s); the noise of the loss, {loss.noise:.2g}, is as large as its "
+                f"level, {loss.end:.3g}, and it does not fall in {loss.n} updates. The steps follow single samples."
+            )
+            yield self._finding(history, samples, float(self.tiny), text, _LARGER)
+
+    def _drowned(self, values: np.ndarray) -> bool:  # type: ignore[type-arg]
+        """Tell whether a loss does not fall and its noise is a large part of its level."""
+        parts = np.array_split(values, max(1, len(values) // 32))
+        means = np.array([np.mean(p) for p in parts])  # of a batch's worth of samples
+        if len(means) < 8 or means[-len(means) // 4 :].mean() < 0.9 * means[: max(1, len(means) // 4)].mean():
+            return False
+        return float(np.std(values)) > self.min_noise * float(np.abs(values).mean())
+
+    def _finding(self, history: History, value: float, limit: float, text: str, advice: Prescription) -> Finding:
+        steps = history.series("loss").steps
+        first, last = int(steps[0]), int(steps[-1])
+        return Finding(
+            self.code, self.name, Severity.WARNING, "", first, float(value), float(limit), text, last, "", (advice,)
+        )
