@@ -16,6 +16,7 @@ from tests.programs import (
     gradients,
     losses,
     modes,
+    schedules,
     training,
     unusual,
     wiring,
@@ -25,7 +26,15 @@ from tests.programs.program import Program
 
 __all__ = ["ALL", "HEALTHY", "SICK", "TWINS", "Fit", "Program"]
 
-_PAIRS = (*activations.PAIRS, *gradients.PAIRS, *training.PAIRS, *modes.PAIRS, *wiring.PAIRS, *losses.PAIRS)
+_PAIRS = (
+    *activations.PAIRS,
+    *gradients.PAIRS,
+    *training.PAIRS,
+    *modes.PAIRS,
+    *wiring.PAIRS,
+    *losses.PAIRS,
+    *schedules.PAIRS,
+)
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
 HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY)

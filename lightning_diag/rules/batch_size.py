@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import History
+from lightning_diag.records import Floats, History
 from lightning_diag.rules.fitness import fitness
 from lightning_diag.rules.phase import is_running, loss_breaks, loss_descent
 from lightning_diag.rules.rule import Unmeasured
@@ -83,7 +83,7 @@ class BatchSize:
             )
             yield self._finding(history, samples, float(self.tiny), text, _LARGER)
 
-    def _drowned(self, values: np.ndarray) -> bool:  # type: ignore[type-arg]
+    def _drowned(self, values: Floats) -> bool:
         """Tell whether a loss does not fall and its noise is a large part of its level."""
         parts = np.array_split(values, max(1, len(values) // 32))
         means = np.array([np.mean(p) for p in parts])  # of a batch's worth of samples

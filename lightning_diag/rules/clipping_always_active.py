@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import History
+from lightning_diag.records import Floats, History
 from lightning_diag.rules.fitness import column, fitness
 from lightning_diag.rules.phase import is_running, loss_breaks, loss_descent, matrices, pick
 from lightning_diag.rules.rule import Unmeasured, between, percent
@@ -97,7 +97,7 @@ class ClippingAlwaysActive:
         value = 1.0 if by_hand else factor
         yield Finding(self.code, self.name, Severity.WARNING, "", first, value, self.min_factor, text, last, "", advice)
 
-    def _threshold(self, history: History, norm: np.ndarray) -> tuple[float, bool]:  # type: ignore[type-arg]
+    def _threshold(self, history: History, norm: Floats) -> tuple[float, bool]:
         """Return (threshold, whether a program clips by hand), 0 where nothing is clipped."""
         clip = history.run.get("gradient_clip_val")
         if clip:

@@ -80,5 +80,5 @@ def _pulled(history: History, steps: Ints) -> Bools:
     if not names:
         return np.ones(len(steps), dtype=np.bool_)
     pull = pick(history, "gradient/rms", (names[0], names[-1]), steps)
-    found: Bools = (np.isnan(pull) | (pull > 0)).all(axis=1)
+    found: Bools = np.atleast_1d((np.isnan(pull) | (pull > 0)).all(axis=1))
     return found

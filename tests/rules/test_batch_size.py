@@ -1,0 +1,29 @@
+import numpy as np
+
+from tests.rules.histories import falling_loss, flat_loss, judged, unmeasured
+from tests.rules.wired import wired
+
+RULE = "batch-size"
+CREEPS = np.linspace(2.3, 1.9, 100) + 0.005 * np.random.default_rng(0).standard_normal(100)
+
+
+def test_sick_whole_set_in_a_batch():
+    (found,) = judged(wired(CREEPS, batch_size=1000, dataset_size=1000), RULE)
+    assert found.severity == "warning"
+    assert "100 updates" in found.message
+
+
+def test_sick_single_samples():
+    noise = np.random.default_rng(0).exponential(3.0, 2000)
+    assert "single samples" in judged(wired(noise, batch_size=1, dataset_size=500), RULE)[0].message
+
+
+def test_healthy():
+    assert judged(wired(CREEPS, batch_size=32, dataset_size=1000), RULE) == []
+    assert judged(wired(falling_loss(scale=0.1), batch_size=1000, dataset_size=1000), RULE) == []
+    assert judged(wired(flat_loss(), batch_size=1, dataset_size=500), RULE) == []
+
+
+def test_absent():
+    assert "finished" in unmeasured(wired(CREEPS, batch_size=8, dataset_size=80, status="running"), RULE)
+    assert "finished" in unmeasured(wired(CREEPS, batch_size=8), RULE)

@@ -1,0 +1,33 @@
+from tests.rules.histories import falling_loss, flat_loss, judged, unmeasured
+from tests.rules.wired import wired
+
+RULE = "clipping-always-active"
+SLOW = {"update/ratio": lambda s, n: 1e-5}
+
+
+def test_sick():
+    made = wired(flat_loss(), readings=SLOW, gradient_clip_val=0.01)
+    (found,) = judged(made, RULE)
+    assert found.severity == "warning"
+    assert found.value > 50
+
+
+def test_sick_by_hand():
+    same = {**SLOW, "total/gradient_norm": lambda s, n: 0.01}
+    assert "same number" in judged(wired(flat_loss(), readings=same), RULE)[0].message
+
+
+def test_healthy_clips_that_do_no_harm():
+    assert judged(wired(flat_loss(), gradient_clip_val=0.01), RULE) == []
+    assert judged(wired(falling_loss(scale=0.1), readings=SLOW, gradient_clip_val=0.01), RULE) == []
+    assert judged(wired(flat_loss(), readings=SLOW, gradient_clip_val=1.0), RULE) == []
+    assert judged(wired(flat_loss(), readings=SLOW), RULE) == []
+
+
+def test_optimizers_that_divide_the_scale_out_are_silent():
+    adam = [{"type": "AdamW", "groups": []}]
+    assert judged(wired(flat_loss(), readings=SLOW, gradient_clip_val=0.01, optimizers=adam), RULE) == []
+
+
+def test_absent():
+    assert "needed" in unmeasured(wired(flat_loss(), status="running"), RULE)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from lightning_diag.records import Layer
+from tests.rules.histories import falling_loss, flat_loss, judged, layers, unmeasured
+from tests.rules.wired import wired
+
+RULE = "no-gradient"
+FLAT = flat_loss()
+
+
+def cut(names, value=np.nan):
+    """No gradient at all, or zeros, for parameters that begin so."""
+    pick = lambda usual: lambda s, n: value if n.startswith(names) else usual  # noqa: E731
+    nonfinite = lambda s, n: (np.nan if np.isnan(value) else 0.0) if n.startswith(names) else 0.0  # noqa: E731
+    return {
+        "gradient/min": pick(-0.02),
+        "gradient/max": pick(0.02),
+        "gradient/rms": pick(0.01),
+        "gradient/nonfinite": nonfinite,
+        "parameter/mean": lambda s, n: 0.0 if n.startswith(names) else 1e-3 * s,
+    }
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_sick_cut_off_from_the_first_layer(value):
+    (found,) = judged(wired(FLAT, readings=cut(("net.0.", "net.2."), value)), RULE)
+    assert (found.severity, found.site) == ("error", "net.0")
+    assert "first layer" in found.message
+
+
+def test_sick_all_of_it():
+    (found,) = judged(wired(FLAT, readings=cut(("net.",))), RULE)
+    assert found.severity == "error"
+    assert "nothing can be learned" in found.message
+
+
+def test_sick_in_the_middle_is_a_warning_unless_the_fit_is_good():
+    (found,) = judged(wired(FLAT, readings=cut(("net.4.",))), RULE)
+    assert (found.severity, found.site) == ("warning", "net.4")
+    (found,) = judged(wired(falling_loss(scale=0.1), readings=cut(("net.4.",))), RULE)
+    assert found.severity == "info"
+
+
+def test_healthy():
+    assert judged(wired(falling_loss()), RULE) == []
+
+
+def test_a_head_that_does_not_run_is_an_info():
+    head = Layer("aux", "Linear", parameters=("aux.weight",))
+    made = wired(FLAT, structure=[*layers(), head], readings=cut(("aux.",)), known={"aux.weight": [[2, 64], True, 0]})
+    made.layers = tuple(layers())
+    (found,) = judged(made, RULE)
+    assert found.severity == "info"
+
+
+def test_transient_absence_frozen_parameters_and_other_optimizers_are_silent():
+    late = {k: (lambda s, n, f=f: f(s, n) if s < 200 else 0.01) for k, f in cut(("net.0.",)).items() if "mean" not in k}
+    assert judged(wired(FLAT, readings=late), RULE) == []
+    frozen = {n: [[64], False, -1] for n in ("net.0.weight", "net.0.bias")}
+    assert judged(wired(FLAT, readings=cut(("net.0.",)), known=frozen), RULE) == []
+
+
+def test_experts_averages_and_biases_alone_are_silent():
+    assert judged(wired(FLAT, readings=cut(("net.0.bias",))), RULE) == []
+    moving = {**cut(("net.0.",)), "parameter/mean": lambda s, n: 1e-3 * s}
+    assert judged(wired(FLAT, readings=moving), RULE) == []
+
+
+def test_zeros_behind_dead_rectifiers_or_zero_weights_have_rules_of_their_own():
+    dead = {**cut(("net.0.",), 0.0), "activation/max": lambda s, n: 0.0}
+    assert judged(wired(FLAT, readings=dead), RULE) == []
+    zero = {**cut(("net.0.",), 0.0), "parameter/rms": lambda s, n: 0.0 if n == "net.0.weight" else 0.1}
+    assert judged(wired(FLAT, readings=zero), RULE) == []
+
+
+def test_absent():
+    assert "needed" in unmeasured(wired(FLAT, steps=(0, 1)), RULE)
+    assert "needed" in unmeasured(wired(FLAT, steps=(0, 1, 2, 4), status="running"), RULE)

@@ -1,0 +1,49 @@
+import pytest
+
+from tests.rules.histories import falling_loss, flat_loss, judged, unmeasured
+from tests.rules.wired import wired
+
+RULE = "parameter-never-updated"
+
+
+def still(names):
+    return {"update/rms": lambda s, n: 0.0 if n.startswith(names) else 1e-3}
+
+
+def test_sick_one_part_rests():
+    (found,) = judged(wired(flat_loss(), readings=still(("net.0.", "net.2."))), RULE)
+    assert (found.severity, found.site) == ("warning", "net.0")
+    assert "learning rate of its group is 0.1" in found.message
+
+
+def test_sick_nothing_moves():
+    assert judged(wired(flat_loss(), readings=still(("net.",))), RULE)[0].severity == "error"
+
+
+def test_sick_what_the_step_changed_is_taken_back():
+    (found,) = judged(wired(flat_loss(), readings={"parameter/mean": lambda s, n: 0.01}), RULE)
+    assert (found.severity, found.site) == ("error", "net.0")
+    assert "back" in found.message
+
+
+def test_healthy():
+    assert judged(wired(flat_loss()), RULE) == []
+
+
+def test_rests_on_purpose_in_a_good_fit():
+    (found,) = judged(wired(falling_loss(scale=0.1), readings=still(("net.0.",))), RULE)
+    assert found.severity == "info"
+
+
+@pytest.mark.parametrize("gone", ["gradient/max", "gradient/nonfinite"])
+def test_biases_transients_and_what_has_no_gradient_are_silent(gone):
+    assert judged(wired(flat_loss(), readings=still(("net.0.bias",))), RULE) == []
+    paused = {"update/rms": lambda s, n: 0.0 if s < 100 else 1e-3}
+    assert judged(wired(flat_loss(), readings=paused), RULE) == []
+    none = {"gradient/max": 0.0, "gradient/min": 0.0} if gone == "gradient/max" else {"gradient/nonfinite": 5.0}
+    readings = {**still(("net.",)), **{k: (lambda s, n, v=v: v) for k, v in none.items()}}
+    assert judged(wired(flat_loss(), readings=readings), RULE) == []
+
+
+def test_absent():
+    assert "no trained weight" in unmeasured(wired(flat_loss(), steps=(0, 1, 2)), RULE)
