@@ -13,9 +13,12 @@ import time
 from tests.programs import (
     activations,
     controls,
+    data_faults,
     gradients,
+    lookalikes,
     losses,
     modes,
+    ordinary,
     schedules,
     training,
     unusual,
@@ -34,10 +37,11 @@ _PAIRS = (
     *wiring.PAIRS,
     *losses.PAIRS,
     *schedules.PAIRS,
+    *data_faults.PAIRS,
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
-HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY)
+HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY, *ordinary.HEALTHY, *lookalikes.HEALTHY)
 ALL = (*SICK, *TWINS, *HEALTHY)
 
 

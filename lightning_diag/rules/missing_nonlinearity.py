@@ -92,7 +92,7 @@ class MissingNonlinearity:
         """Return the share of the steps from layer to layer that are pairs in the midst of the network; 0 for one."""
         hidden = [p for p in plain if p.after.role == "hidden"]
         affine = [x for x in owners if "norm" not in x.type.lower()]
-        return len(hidden) / max(1, len(affine) - 1) if len(hidden) > 1 else 0.0
+        return len(hidden) / max(1, len(affine) - 2) if len(hidden) > 1 else 0.0
 
     @staticmethod
     def _is_affine(owners: list[Layer], pairs: list[_Pair]) -> bool:

@@ -51,7 +51,7 @@ def wired(
         "activation_gradient/rms": lambda s, n: 1e-3,
         "total/gradient_norm": lambda s, n: 1.0 + 0.1 * np.sin(s),
     }
-    made = {s: f for s, f in {**usual, **(readings or {})}.items()}
+    made = {**usual, **(readings or {})}
 
     def at(statistic: str, f: Reading) -> Callable[[int, int], float]:
         family = statistic.split("/")[0]
