@@ -16,7 +16,7 @@ export OMP_NUM_THREADS = 1
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
 
-.PHONY: help setup demo test test-full pytest lint examples bench docs constraints clean
+.PHONY: help setup demo test test-full pytest lint examples bench accuracy docs constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make lint         ruff, mypy and import-linter'
 	@echo 'make examples     run every example with --quick'
 	@echo 'make bench        what watching costs, as a ratio of step times'
+	@echo 'make accuracy     how often faults are named and the healthy accused, on recorded fits (an hour the first time)'
 	@echo 'make docs         write the rule pages and the tables made from the rules'
 	@echo 'make constraints  renew the pins in constraints.txt'
 	@echo 'make clean        remove caches and what runs have written (not $(VENV))'
@@ -64,6 +65,9 @@ test-full: lint
 
 bench: $(STAMP)
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
+
+accuracy: $(STAMP)
+	$(BIN)/python benchmarks/accuracy.py --half reporting --markdown $(ARGS)
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

@@ -57,11 +57,16 @@ def smooth(values: npt.ArrayLike, window: int) -> Floats:
     Raises:
         ValueError: the window is not an odd number of at least 1.
     """
+    v = np.asarray(values, dtype=np.float64)
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window is {window}, must be an odd number >= 1")
-    v = np.asarray(values, dtype=np.float64)
-    half = window // 2
-    return np.array([np.median(v[max(0, i - half) : i + half + 1]) for i in range(len(v))])
+    half, n = window // 2, len(v)
+    if n <= window:
+        return np.array([np.median(v[max(0, i - half) : i + half + 1]) for i in range(n)])
+    inner = np.median(np.lib.stride_tricks.sliding_window_view(v, window), axis=1)
+    head = [np.median(v[: i + half + 1]) for i in range(half)]
+    tail = [np.median(v[i - half :]) for i in range(n - half, n)]
+    return np.concatenate([head, inner, tail])
 
 
 def is_plateau(values: npt.ArrayLike) -> bool:

@@ -45,7 +45,7 @@ def test_every_rule_has_a_row_and_a_page(copy: Path, generate: ModuleType) -> No
     readme = (copy / "README.md").read_text()
     assert readme.startswith("above\n")
     assert readme.endswith("\nbelow\n")
-    assert "old" not in readme
+    assert "\nold\n" not in readme
     for rule in rule_infos().values():
         assert f"(docs/rules/{generate.page_name(rule)})" in readme
         assert (copy / "docs" / "rules" / generate.page_name(rule)).read_text().startswith(f"# {rule.code} {rule.name}")

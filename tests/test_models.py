@@ -8,7 +8,7 @@ import pytest
 from tests.models import ALL, HEALTHY, SICK, TWINS, Program
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-QUICK = {p.name for p in (*SICK, *TWINS[::2], *HEALTHY[::2])}
+QUICK = {p.name for p in (*SICK[::4], *TWINS[1::6], *HEALTHY[::6])}
 CASES = [
     pytest.param(p, seed, id=f"{p.name}-{seed}", marks=[] if seed == 0 and p.name in QUICK else [pytest.mark.full])
     for p in ALL
@@ -43,7 +43,8 @@ def test_faults_are_named() -> None:
 
 
 def test_controls_are_many() -> None:
-    assert len(HEALTHY) >= 40
+    assert len(HEALTHY) >= 50
+    assert len(SICK) >= 80
 
 
 def test_programs_do_not_know_the_package() -> None:

@@ -13,6 +13,7 @@ from lightning_diag.records import Floats, History
 from lightning_diag.rules.fitness import fitness
 from lightning_diag.rules.phase import is_running, loss_breaks, loss_descent
 from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.rules.trivial import trivial_loss
 from lightning_diag.trends import is_plateau
 
 _SMALLER = Prescription(
@@ -29,7 +30,7 @@ class BatchSize:
     What it finds:
         Nearly the whole training set in a batch (``min_part`` of it), ``max_updates`` updates or fewer in the whole
         run, and a loss that still falls at its end while the fit is poor. Or one or two samples in a batch and a loss
-        that does not fall although the fit is poor, with a noise of ``min_noise`` of its level.
+        that never fell, is no better than that of a constant, and has a noise of ``min_noise`` of its level.
 
     Why it matters:
         An epoch of one batch is one update: ten epochs are ten small steps. A gradient of one sample is mostly noise,
@@ -76,20 +77,24 @@ class BatchSize:
                     "the same cost."
                 )
                 yield self._finding(history, samples, size * self.min_part, text, _SMALLER)
-        elif samples <= self.tiny and size > 32 * samples and self._drowned(values):
+        elif samples <= self.tiny and size > 32 * samples and self._drowned(values, trivial_loss(history)):
             text = (
                 f"A batch holds {samples} sample(s); the noise of the loss, {loss.noise:.2g}, is as large as its "
                 f"level, {loss.end:.3g}, and it does not fall in {loss.n} updates. The steps follow single samples."
             )
             yield self._finding(history, samples, float(self.tiny), text, _LARGER)
 
-    def _drowned(self, values: Floats) -> bool:
-        """Tell whether a loss does not fall and its noise is a large part of its level."""
-        parts = np.array_split(values, max(1, len(values) // 32))
-        means = np.array([np.mean(p) for p in parts])  # of a batch's worth of samples
-        if len(means) < 8 or means[-len(means) // 4 :].mean() < 0.9 * means[: max(1, len(means) // 4)].mean():
+    def _drowned(self, values: Floats, trivial: float) -> bool:
+        """Tell whether a loss never fell, is no better than a constant's in the mean, and is mostly noise."""
+        late = values[-max(1, len(values) // 4) :]
+        if len(values) < 256 or not trivial > 0 or float(late.mean()) < 0.95 * trivial:
             return False
-        return float(np.std(values)) > self.min_noise * float(np.abs(values).mean())
+        error = float(late.std()) / np.sqrt(len(late))
+        for n in (32, 64, len(values) // 4):
+            early = values[:n]
+            if float(early.mean() - late.mean()) > 3 * np.hypot(error, float(early.std()) / np.sqrt(n)):
+                return False
+        return float(late.std()) > self.min_noise * float(np.abs(late).mean())
 
     def _finding(self, history: History, value: float, limit: float, text: str, advice: Prescription) -> Finding:
         steps = history.series("loss").steps

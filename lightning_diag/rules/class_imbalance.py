@@ -51,7 +51,7 @@ class ClassImbalance:
     code: ClassVar[str] = "D005"
     name: ClassVar[str] = "class-imbalance"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     rarity: float = 4.0
     min_recall: float = 0.1
     min_present: int = 8

@@ -48,7 +48,7 @@ class ConstantFeature:
     code: ClassVar[str] = "D003"
     name: ClassVar[str] = "constant-feature"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     max_share: float = 0.5
     min_rows: int = 64
 

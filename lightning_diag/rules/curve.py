@@ -84,6 +84,7 @@ def validation_loss(history: History) -> tuple[str, Floats, Floats]:
     return name, series.steps[good].astype(np.float64), signed(history, name, series)[good]
 
 
+_MOST = 2000  # points that are enough to see swings
 _LOSSES = ("mse", "mae", "rmse", "nll", "ce", "bce", "crossentropy")
 
 
@@ -97,6 +98,8 @@ def swings(values: Floats) -> int:
     """Return how often a smoothed loss gave back half of what it had gained until then, by more than its noise."""
     if len(values) < 40:
         return 0
+    if len(values) > _MOST:
+        values = np.array([np.median(p) for p in np.array_split(values, _MOST)])
     window = max(3, len(values) // 40) | 1
     s = smooth(values, window)
     start = float(np.median(values[:3]))

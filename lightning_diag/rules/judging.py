@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import inspect
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from lightning_diag.findings import Finding, Outcome, Report, RuleInfo
-from lightning_diag.records import History
+from lightning_diag.records import History, Series
+from lightning_diag.records.parts import Points
 from lightning_diag.rules.causes import fold
+from lightning_diag.rules.metrics import words
 from lightning_diag.rules.rule import Rule, Unmeasured
 
 Rules: TypeAlias = Sequence[type[Rule] | Rule]
@@ -80,15 +82,17 @@ def judge(history: History, rules: Rules, select: Selectors = (), ignore: Ignore
     Raises:
         ValueError: a selector names no rule.
     """
+    history = with_loss(history)
     named = (*rules, *(r for r in known if r.code not in {x.code for x in rules}))
     chosen = set(resolve(select, named)) or {r.code for r in rules}
     at_sites = {g: set(resolve(s, named)) for g, s in ignore.items()} if isinstance(ignore, Mapping) else {}
     chosen -= set() if isinstance(ignore, Mapping) else set(resolve(ignore, named))
+    there = {*history.statistics, *history.series_names("train")}
     asked = [r for r in rules if r.code in chosen]
     findings: list[Finding] = []
     outcomes: dict[str, Outcome] = {}
     for rule in asked:
-        found, outcome = _ask(rule, history)
+        found, outcome = _ask(rule, history, there)
         kept = [f for f in found if not any(f.code in c and fnmatchcase(f.site, g) for g, c in at_sites.items())]
         if found and not kept:
             outcome = Outcome("clean", f"{len(found)} finding(s) ignored at their sites")
@@ -99,9 +103,33 @@ def judge(history: History, rules: Rules, select: Selectors = (), ignore: Ignore
     return Report(fold(findings), outcomes, infos(asked), _facts(history))
 
 
-def _ask(rule: type[Rule] | Rule, history: History) -> tuple[list[Finding], Outcome]:
+def with_loss(history: History) -> History:
+    """Return the history with the logged training loss as its loss, where training_step returned none.
+
+    Under manual optimization it need not return one. Taken is the only metric of the training stage whose name says
+    loss, or the one called just that; else, on sampled steps, what the only loss call gave.
+    """
+    if len(history.series("loss")):
+        return history
+    named = [n for n in history.series_names("train") if n.startswith("metric/") and "loss" in words(n)]
+    plain = [n for n in named if words(n) == ["loss"]] if len(named) > 1 else named
+    if plain:
+        series = history.series(plain[0])
+    elif "loss_call/value" in history.statistics and len(history.table("loss_call/value").sites) == 1:
+        table = history.table("loss_call/value")
+        series = Series(table.steps, table.matrix[:, 0])
+    else:
+        return history
+    points = Points()
+    points.extend(series.steps, series.values)
+    view = history.tail(len(history) + 1)
+    view._points = {**history._points, ("train", "loss"): points}
+    return view
+
+
+def _ask(rule: type[Rule] | Rule, history: History, there: Collection[str]) -> tuple[list[Finding], Outcome]:
     try:
-        missing = _missing(rule.needs, history)
+        missing = next((name for name in rule.needs if name not in there), "")
         if missing:
             why = _WHY_ABSENT.get(missing, _WHY_ABSENT.get(missing.split("/")[0], "not in the history"))
             raise Unmeasured(f"{why} ({missing})")
@@ -111,11 +139,6 @@ def _ask(rule: type[Rule] | Rule, history: History) -> tuple[list[Finding], Outc
     except Exception:  # crashed is an outcome, with its traceback, and exit code 2
         return [], Outcome("crashed", traceback.format_exc())
     return found, Outcome("found" if found else "clean")
-
-
-def _missing(needs: Sequence[str], history: History) -> str:
-    there = {*history.statistics, *history.series_names("train")}
-    return next((name for name in needs if name not in there), "")
 
 
 _LONG = ("optimizers", "frozen", "metric_direction", "wiring", "data", "modes", "unregistered", "differences")

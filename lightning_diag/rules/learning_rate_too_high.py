@@ -20,8 +20,8 @@ from lightning_diag.rules.trivial import trivial_loss
 _RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"})
 _FIND = Prescription("Search it: Tuner(trainer).lr_find(model).", {"lr": "search"})
 _WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
-_ENOUGH, _SWINGS = 40, 3
-_POOR, _DIED = 0.5, 0.25
+_ENOUGH, _SWINGS, _FEW = 40, 3, 12
+_POOR, _DIED, _SHRANK = 0.5, 0.25, 0.2
 
 
 @final
@@ -73,7 +73,7 @@ class LearningRateTooHigh:
         if not len(steps):
             raise Unmeasured("no finite update was sampled before the loss broke")
         level, site, first = self._longest(names, steps, ratio)
-        if not np.isfinite(level) or ill_from_start(history):
+        if not np.isfinite(level) or ill_from_start(history) or self._shrank(history, names):
             return
         harm = self._harm(history, values, broken=broken)
         if not harm:
@@ -88,6 +88,13 @@ class LearningRateTooHigh:
         severity = Severity.ERROR if broken or "diverge" in harm or "does not fall" in harm else Severity.WARNING
         advice = (_RATE, _FIND, _WARMUP)
         yield Finding(self.code, self.name, severity, site, first, level, self.long_step, message, last, "", advice)
+
+    @staticmethod
+    def _shrank(history: History, names: tuple[str, ...]) -> bool:
+        """Tell whether the weights went to nothing: then any step is long in relation to them."""
+        weight = pick(history, "parameter/rms", names, history.table("parameter/rms").steps)
+        weight = weight[np.isfinite(weight).all(axis=1)]
+        return len(weight) > 2 and float(np.median(weight[-1] / np.maximum(weight[0], 1e-30))) < _SHRANK
 
     @staticmethod
     def _ratios(history: History) -> tuple[tuple[str, ...], Ints, Floats]:
@@ -117,7 +124,9 @@ class LearningRateTooHigh:
         """Return what long steps did, "" where they did no harm."""
         loss = loss_descent(history)
         if broken:
-            grew = len(values) < 3 or values[-1] > 2 * abs(values[0]) or values.max() > 10 * abs(np.min(values))
+            usual = float(np.median(np.abs(values))) if len(values) else 0.0
+            grew = len(values) < 3 or np.median(values[-3:]) > max(2 * abs(values[0]), 3 * usual)
+            grew = grew or (len(values) < _FEW and values[-2:].min() > 2 * abs(values[0]))
             return "the loss diverges to no number" if grew else ""
         if already_good(history) or several_optimizers(history):
             return ""
@@ -125,7 +134,7 @@ class LearningRateTooHigh:
             return f"the loss diverges from {loss.begin:.3g} to {loss.end:.3g}"
         if crosses_zero(values):
             return ""
-        if loss.kind in ("flat", "rising") and loss.n >= _ENOUGH:
+        if loss.kind in ("flat", "rising") and loss.n >= _ENOUGH and loss.end > 0.9 * loss.begin:
             return f"the loss does not fall ({loss.begin:.3g} to {loss.end:.3g})"
         if swings(values) >= _SWINGS:
             return f"the loss gave back half of its gain {swings(values)} times"

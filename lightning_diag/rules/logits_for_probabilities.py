@@ -50,7 +50,7 @@ class LogitsForProbabilities:
     code: ClassVar[str] = "H003"
     name: ClassVar[str] = "logits-for-probabilities"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the first loss call where it is so."""

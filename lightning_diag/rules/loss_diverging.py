@@ -13,6 +13,7 @@ from lightning_diag.records import History
 from lightning_diag.rules.curve import crosses_zero, finite_loss, several_optimizers
 from lightning_diag.rules.phase import loss_descent
 from lightning_diag.rules.rule import Unmeasured, between
+from lightning_diag.trends import smooth
 
 _RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"})
 _CLIP = Prescription("Clip gradients by norm: Trainer(gradient_clip_val=1.0).", {"gradient_clip_val": 1.0})
@@ -58,9 +59,15 @@ class LossDiverging:
         if len(values) < (2 if broke else self.min_steps):
             raise Unmeasured(f"{len(values)} losses; {self.min_steps} are needed")
         loss = loss_descent(history)
-        low = float(np.min(values))
+        low = float(np.min(smooth(values, 5))) if len(values) > 8 else float(np.min(values))
         tail = float(np.median(values[-max(1, min(3, len(values) // 4)) :]))
-        grew = broke and tail > self.max_growth * max(abs(low), 1e-12) and tail > values[0]
+        usual = float(np.median(np.abs(values)))
+        grew = (
+            broke
+            and tail > self.max_growth * max(abs(low), 1e-12)
+            and tail > max(values[0], 3 * usual * (len(values) > 8))
+        )
+        grew = grew and (len(values) < 3 or float(values[-2:].min()) > 2 * abs(values[0]))
         rising = loss.kind == "rising" and loss.end - loss.begin > 0.5 * abs(loss.begin)
         if not (grew or rising):
             return

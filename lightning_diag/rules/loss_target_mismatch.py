@@ -58,7 +58,7 @@ class LossTargetMismatch:
     code: ClassVar[str] = "H005"
     name: ClassVar[str] = "loss-target-mismatch"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     min_classes: int = 3
 
     def check(self, history: History) -> Iterator[Finding]:

@@ -20,6 +20,9 @@ _CUT = Prescription(
 )
 _UNUSED = Prescription("Call the module in forward(), or remove it; set requires_grad=False where it rests on purpose.")
 
+# Parts that well-known models run although few programs use what they put out.
+_SPARE = {"aux", "aux1", "aux2", "auxlogits", "auxiliary", "aux_head", "aux_classifier", "pooler"}
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,9 @@ class NoGradient:
 
     When it is silent:
         Frozen parameters; values that change by other means (a codebook kept by averages); experts that were not
-        chosen; rectifiers that are all dead or weights that are all zero, which have rules of their own. A small
-        part that did not run, or whose output is not used, as an auxiliary head, is an info.
+        chosen; zeros behind rectifiers that are all dead, saturated units, a softmax over one unit or weights that are
+        all zero, which have rules of their own. A small part that did not run, or whose output is not used, as an
+        auxiliary head, is an info.
 
     What to do:
         Find what cuts the graph between this module and the loss; remove what is not used.
@@ -82,7 +86,7 @@ class NoGradient:
             return False
         if any(p.absent.all() and _moves(history, p.name) for p in parameters):
             return False
-        return all(p.absent.all() for p in parameters) or not (_dead(history) or _all_zero(history))
+        return all(p.absent.all() for p in parameters) or not (_flat(history) or _all_zero(history))
 
     def _cut(self, history: History, ran: dict[str, list[Held]], known: list[Held], total: int) -> Finding:
         place = execution_place(history)
@@ -96,6 +100,8 @@ class NoGradient:
             severity = Severity.ERROR
         elif early:
             severity = Severity.WARNING if poor == "good" else Severity.ERROR
+        elif all(_SPARE & set(m.lower().split(".")) for m in ran):
+            severity = Severity.INFO
         elif share >= self.min_share:
             severity = Severity.INFO if poor == "good" else Severity.WARNING
         else:
@@ -141,13 +147,20 @@ def _moves(history: History, name: str) -> bool:
     return False
 
 
-def _dead(history: History) -> bool:
-    """Tell whether some rectifier was silent as a whole in half of the samples or more: dead-units says so."""
+def _flat(history: History) -> bool:
+    """Tell whether some activation passes nothing: a rule of its own says so.
+
+    A rectifier that is silent as a whole, or a bounded unit that is all saturated, in half of the samples or more; a
+    softmax over one unit.
+    """
     for layer in history.layers:
-        if layer.activation in ("relu", "relu6"):
-            _, high = column(history, "activation/max", layer.site)
-            if len(high) and float((high <= 0).mean()) >= 0.5:
-                return True
+        if layer.activation in ("softmax", "log_softmax") and layer.units == 1:
+            return True
+        _, high = column(history, "activation/max", layer.site)
+        _, full = column(history, "activation/saturated_fraction", layer.site)
+        silent = high <= 0 if layer.activation in ("relu", "relu6") else full >= 1
+        if len(silent) and float(silent.mean()) >= 0.5:
+            return True
     return False
 
 

@@ -47,7 +47,7 @@ class NotShuffled:
     code: ClassVar[str] = "D006"
     name: ClassVar[str] = "not-shuffled"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     max_share: float = 0.4
     min_batches: int = 8
     min_batch: int = 4

@@ -81,7 +81,7 @@ class OutputRange:
     code: ClassVar[str] = "H004"
     name: ClassVar[str] = "output-range"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     max_lost: float = 0.05
 
     def __post_init__(self) -> None:

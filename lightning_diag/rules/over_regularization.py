@@ -82,10 +82,12 @@ class OverRegularization:
     def _decay(self, history: History) -> tuple[str, str, float, float] | None:
         groups = [g for o in history.run.get("optimizers") or () for g in o.get("groups", ())]
         decay = max((float(g.get("weight_decay") or 0.0) for g in groups), default=0.0)
+        momentum = max((float(g.get("momentum") or 0.0) for g in groups), default=0.0)
         known = [s for s in rates(history).values() if len(s)]
         if decay <= 0 or not known:
             return None
         pull = decay * max(float(np.nansum(s.values)) * (s.steps[-1] - s.steps[0] + 1) / len(s) for s in known)
+        pull /= max(1 - momentum, 0.01)
         names = matrices(history)
         weight = pick(history, "parameter/rms", names, history.table("parameter/rms").steps)
         with np.errstate(all="ignore"):

@@ -31,7 +31,7 @@ _NORM = Prescription(
 @final
 @dataclass(frozen=True, kw_only=True)
 class PoorInitialization:
-    """Weights start so large, or so small, that the signal explodes or dies on its way through the network.
+    """Weights start so large, or so small, that the signal explodes or dies on its way.
 
     What it finds:
         The gain of each weight at step 0 (RMS times the square root of the inputs of a unit: LeCun's initialization

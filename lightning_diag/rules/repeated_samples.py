@@ -11,7 +11,7 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.rule import Unmeasured
-from lightning_diag.rules.seen import floats, inputs, seen_steps, wiring
+from lightning_diag.rules.seen import data, floats, inputs, seen_steps, wiring
 
 _MOST_ROWS = 1 << 15  # hashes kept
 _WHOLE = 0.33
@@ -50,7 +50,7 @@ class RepeatedSamples:
     code: ClassVar[str] = "D007"
     name: ClassVar[str] = "repeated-samples"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     min_share: float = 0.3
     min_rows: int = 64
 
@@ -58,6 +58,8 @@ class RepeatedSamples:
         """Yield at most one finding."""
         seen = {p: f for p, f in inputs(history).items() if len(floats(f, "mean")) > 1}
         size = wiring(history).get("train_loader", {}).get("dataset_size") or history.run.get("dataset_size")
+        if len(data(history)["train"]) > 2:
+            raise Unmeasured("batches hold more than input and target: samples may differ in what is not looked at")
         if not seen or not size:
             raise Unmeasured("the size of the data set is unknown, or no input of several features was found")
         path, facts = max(seen.items(), key=lambda item: len(floats(item[1], "mean")))

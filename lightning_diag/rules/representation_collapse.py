@@ -57,6 +57,7 @@ class RepresentationCollapse:
     severity: ClassVar[Severity] = Severity.WARNING
     needs: ClassVar[tuple[str, ...]] = ("activation/effective_rank", "activation/sample_std", "activation/rms")
     max_spread: float = 1e-3
+    max_embedding: float = 0.03
     max_rank: float = 1.2
     min_units: int = 8
     min_batch: int = 16
@@ -90,9 +91,13 @@ class RepresentationCollapse:
         ranks = _highest(rank[last])
         same = (share < self.max_spread) & (share < 0.1 * share[0]) & np.isfinite(share[0])
         line = (ranks < self.max_rank) & (ranks[0] >= 4) & (self._outputs(history) >= 4)
-        output = np.array([x.role == "output" for x in layers])
+        ends = {x.site.split("#")[0] for x in history.layers if x.role == "output"}
+        output = np.array([x.site in ends for x in layers])
         if is_learning(history):  # then only outputs without targets may have collapsed
-            same, line = same & output & (not self._has_targets(history)), np.zeros(len(layers), dtype=bool)
+            first = np.flatnonzero(np.isfinite(spread[:, -1]))[0]
+            shrunk = (share < self.max_embedding) & (share < 0.2 * spread[first] / np.maximum(rms[first], 1e-30))
+            same = (same | shrunk) & output & (not self._has_targets(history))
+            line = np.zeros(len(layers), dtype=bool)
         else:
             same, line = same & ~output, line & ~output
         if not (same | line).any():

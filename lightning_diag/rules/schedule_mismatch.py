@@ -62,7 +62,7 @@ class ScheduleMismatch:
     code: ClassVar[str] = "O004"
     name: ClassVar[str] = "schedule-mismatch"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     climb: float = 0.5
     early: float = 0.5
     min_steps: int = 40

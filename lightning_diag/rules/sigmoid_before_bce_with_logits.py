@@ -47,7 +47,7 @@ class SigmoidBeforeBceWithLogits:
     code: ClassVar[str] = "H002"
     name: ClassVar[str] = "sigmoid-before-bce-with-logits"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     min_samples: int = 8
 
     def check(self, history: History) -> Iterator[Finding]:

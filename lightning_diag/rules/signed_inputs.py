@@ -20,7 +20,7 @@ _NORM = Prescription("Normalize behind the sigmoid: nn.BatchNorm1d or nn.LayerNo
 @final
 @dataclass(frozen=True, kw_only=True)
 class SignedInputs:
-    """Hidden sigmoid outputs are all positive, so that all weights of a unit behind them are pushed the same way.
+    """Hidden sigmoid outputs have one sign: all weights of a unit behind them are pushed the same way.
 
     What it finds:
         Hidden sigmoid activations whose outputs are never negative and feed a linear or convolution layer directly.

@@ -46,7 +46,7 @@ class SoftmaxBeforeCrossEntropy:
     code: ClassVar[str] = "H001"
     name: ClassVar[str] = "softmax-before-cross-entropy"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the first loss call where it is so."""

@@ -37,7 +37,7 @@ class StoppedTooEarly:
         At the end of a run that took all its planned steps, the training loss and, where it is logged, the validation
         loss still fall at more than ``max_pace`` of their average pace over the run, beyond noise. An
         exponential approach
-        falls at that pace for as long as fewer than about 1.5 time constants have passed.
+        falls at that pace for as long as fewer than about 1.3 time constants have passed.
 
     Why it matters:
         The number of epochs is the second most frequent fault in published collections of real ones. As long as
@@ -59,7 +59,7 @@ class StoppedTooEarly:
     name: ClassVar[str] = "stopped-too-early"
     severity: ClassVar[Severity] = Severity.WARNING
     needs: ClassVar[tuple[str, ...]] = ("loss",)
-    max_pace: float = 0.5
+    max_pace: float = 0.6
     min_steps: int = 60
 
     def check(self, history: History) -> Iterator[Finding]:

@@ -49,7 +49,7 @@ class SymmetricUnits:
     code: ClassVar[str] = "W006"
     name: ClassVar[str] = "symmetric-units"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("parameter/rms", "update/rms")
+    needs: ClassVar[tuple[str, ...]] = ("parameter/rms",)
     min_share: float = 0.5
     min_steps: int = 4
     max_rank: float = 1.05
@@ -58,10 +58,11 @@ class SymmetricUnits:
         """Yield one finding, at the first such layer, naming how many others there are."""
         found: list[tuple[Layer, str, float, int, int]] = []
         judged = 0
+        frozen = set(history.run.get("frozen") or ())
         for layer in history.layers:
             hidden = layer.role == "hidden" and layer.units != 1 and "embedding" not in layer.type.lower()
             for name in layer.parameters if hidden and "#" not in layer.site else ():
-                share = self._share(history, layer, name)
+                share = self._share(history, layer, name, frozen)
                 judged += share is not None
                 if share is not None and share >= self.min_share:
                     steps = column(history, "parameter/rms", name)[0]
@@ -72,7 +73,7 @@ class SymmetricUnits:
         if found:
             yield self._finding(history, found)
 
-    def _share(self, history: History, layer: Layer, name: str) -> float | None:
+    def _share(self, history: History, layer: Layer, name: str, frozen: set[str]) -> float | None:
         """Return the least share of copies since ``min_steps``; 1 for weights that stay zero; None if unknown."""
         steps, size = column(history, "parameter/rms", name)
         late = steps >= self.min_steps
@@ -82,7 +83,7 @@ class SymmetricUnits:
         if not size.any():
             _, pull = column(history, "gradient/rms", name)
             return 1.0 if len(pull) and not pull.any() else 0.0
-        if not (column(history, "update/rms", name)[1] > 0).any():
+        if name in frozen:
             return None
         at, clones = column(history, "parameter/clones", name)
         clones = clones[at >= self.min_steps]

@@ -50,7 +50,7 @@ class TargetBroadcast:
     code: ClassVar[str] = "H006"
     name: ClassVar[str] = "target-broadcast"
     severity: ClassVar[Severity] = Severity.ERROR
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the first loss call or difference where it is so."""

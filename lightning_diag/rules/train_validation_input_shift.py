@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import History
+from lightning_diag.records import Floats, History
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.seen import floats, inputs, seen_steps
 
@@ -18,6 +18,8 @@ _SAME = Prescription(
     {"standardize": True},
 )
 
+_CONSTANT = Prescription("Drop features that are constant in the training set; never divide by a deviation of about 0.")
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +27,10 @@ class TrainValidationInputShift:
     """Validation inputs that are scaled or centred other than training inputs.
 
     What it finds:
-        Per feature, mean and standard deviation of validation inputs against those of training: the median feature lies
-        more than ``max_shift`` training deviations away, or is ``max_scale`` times as wide or as narrow.
+        Per feature, mean and standard deviation of validation inputs against those of training: the median
+        feature lies more than ``max_shift`` training deviations away, or is ``max_scale`` times as wide or as
+        narrow. Or a single one lies ``max_far`` deviations away: one that was constant in training, and was
+        divided by its deviation of nothing.
 
     Why it matters:
         A network judges by the scale it was trained on. Standardized training data and raw validation data are
@@ -45,9 +49,10 @@ class TrainValidationInputShift:
     code: ClassVar[str] = "V006"
     name: ClassVar[str] = "train-validation-input-shift"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     max_shift: float = 2.0
     max_scale: float = 3.0
+    max_far: float = 30.0
     min_rows: int = 16
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -70,6 +75,12 @@ class TrainValidationInputShift:
             shift = float(np.median(np.abs(n - m)[moving] / np.maximum(s, 1e-12)[moving]))
             ratio = float(np.median(t[moving] / s[moving]))
             scale = max(ratio, 1 / max(ratio, 1e-12))
+            size = float(np.sqrt(np.mean(s**2)))
+            far = np.maximum(np.abs(n - m), t) / np.maximum(s, size)
+            worst = int(far.argmax())
+            if far[worst] > self.max_far:
+                yield self._single(history, path, worst, (m, s, n, t), float(far[worst]))
+                continue
             if shift <= self.max_shift and scale <= self.max_scale:
                 continue
             message = (
@@ -82,3 +93,16 @@ class TrainValidationInputShift:
             step, last = seen_steps(history)
             value, limit = (scale, self.max_scale) if scale > self.max_scale else (shift, self.max_shift)
             yield Finding(self.code, self.name, self.severity, path, step, value, limit, message, last, "", (_SAME,))
+
+    def _single(
+        self, history: History, path: str, j: int, seen: tuple[Floats, Floats, Floats, Floats], far: float
+    ) -> Finding:
+        m, s, n, t = seen
+        message = (
+            f"Feature {j} of {path!r} is {m[j]:.3g} +- {s[j]:.2g} in training and {n[j]:.3g} +- {t[j]:.2g} in "
+            f"validation, "
+            f"{far:.2g} times as far as features usually vary. The network never saw such inputs."
+        )
+        step, last = seen_steps(history)
+        advice = (_SAME, _CONSTANT)
+        return Finding(self.code, self.name, self.severity, path, step, far, self.max_far, message, last, "", advice)

@@ -46,7 +46,7 @@ class TrainValidationOverlap:
     code: ClassVar[str] = "V004"
     name: ClassVar[str] = "train-validation-overlap"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     max_share: float = 0.1
     min_rows: int = 24
 

@@ -26,7 +26,7 @@ _MODERATE = 3.0  # rms of the first layer's output that shows nothing of a huge 
 @final
 @dataclass(frozen=True, kw_only=True)
 class UnnormalizedInput:
-    """Inputs so large, so small, or so far from zero that the first layer sees little of what distinguishes samples.
+    """Inputs far too large, too small or too far from zero for the first layer.
 
     What it finds:
         The real-valued inputs of the batches (targets and integers as such excepted): root mean square of all
@@ -54,7 +54,7 @@ class UnnormalizedInput:
     code: ClassVar[str] = "D002"
     name: ClassVar[str] = "unnormalized-input"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     max_rms: float = 10.0
     min_rms: float = 0.02
     min_spread: float = 0.05

@@ -43,7 +43,7 @@ class ValidationBetterThanTraining:
     code: ClassVar[str] = "V003"
     name: ClassVar[str] = "validation-better-than-training"
     severity: ClassVar[Severity] = Severity.INFO
-    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    needs: ClassVar[tuple[str, ...]] = ()
     min_gap: float = 0.1
     min_runs: int = 4
 

@@ -156,13 +156,10 @@ class Dying(L.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 def test_killed_between_two_samples(tmp_path: Path) -> None:
     options = {"callbacks": [Dying()]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
-        child = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path, watch()), kwargs=options)
-        child.start()
+    child = multiprocessing.get_context("spawn").Process(target=run, args=(tmp_path, watch()), kwargs=options)
+    child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL
     history = History.load(next(tmp_path.rglob("history.jsonl")))

@@ -59,7 +59,7 @@ def hot_start(seed: int, sick: bool) -> Fit:
     """A deep ReLU network started with N(0, 0.5): every layer multiplies by three."""
     net = initialized(mlp(*DEEP[2:]), partial(nn.init.normal_, std=0.5) if sick else he)
     task = Task(net, optimizer=partial(SGD, lr=1e-2))
-    return Fit(task, **loaders(digits(), seed), trainer={"max_epochs": 10, "gradient_clip_val": 1.0})
+    return Fit(task, **loaders(digits(), seed), trainer={"max_epochs": 10 if sick else 30, "gradient_clip_val": 1.0})
 
 
 def hot_recurrence(seed: int, sick: bool) -> Fit:
@@ -73,7 +73,7 @@ def hot_recurrence(seed: int, sick: bool) -> Fit:
     train, val = digits()
     data: Pair = (_pieces(train), _pieces(val))
     task = Task(net, optimizer=partial(Adam, lr=1e-3))
-    return Fit(task, **loaders(data, seed), trainer={"max_epochs": 6})
+    return Fit(task, **loaders(data, seed), trainer={"max_epochs": 6 if sick else 24})
 
 
 def _pieces(data: TensorDataset) -> TensorDataset:

@@ -77,3 +77,18 @@ def test_zeros_behind_dead_rectifiers_or_zero_weights_have_rules_of_their_own():
 def test_absent():
     assert "needed" in unmeasured(wired(FLAT, steps=(0, 1)), RULE)
     assert "needed" in unmeasured(wired(FLAT, steps=(0, 1, 2, 4), status="running"), RULE)
+
+
+def test_spare_parts_that_run_are_an_info():
+    aux = Layer("net.aux.0", "Linear", parameters=("net.aux.0.weight",))
+    structure = [*layers()[:6], aux, *layers()[6:]]
+    known = {"net.aux.0.weight": [[64, 64], True, 0]}
+    (found,) = judged(wired(FLAT, structure=structure, readings=cut(("net.aux",)), known=known), RULE)
+    assert found.severity == "info"
+
+
+def test_zeros_behind_a_softmax_over_one_unit_or_saturated_units_have_rules_of_their_own():
+    one = [*layers(), Layer("soft", "Softmax", activation="softmax", units=1)]
+    assert judged(wired(FLAT, structure=one, readings=cut(("net.",), 0.0)), RULE) == []
+    full = {**cut(("net.",), 0.0), "activation/saturated_fraction": lambda s, n: 1.0}
+    assert judged(wired(FLAT, structure=layers(activation="tanh"), readings=full), RULE) == []

@@ -45,3 +45,11 @@ def test_absent():
     made = run(lambda s, n: 1.0)
     made.layers = tuple(layers(type_="Embedding")[:-1])
     assert "no hidden weight" in unmeasured(made, RULE)
+
+
+def test_clones_that_no_gradient_moves_are_sick_and_frozen_ones_are_not():
+    rests = {"update/rms": lambda s, n: 0.0}
+    assert judged(run(lambda s, n: 1.0, **rests), RULE)[0].site == "net.0"
+    made = run(lambda s, n: float(n == "net.0.weight"), **rests)
+    made.run["frozen"] = ["net.0.weight"]
+    assert judged(made, RULE) == []
