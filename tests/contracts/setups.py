@@ -30,9 +30,9 @@ QUIET: dict[str, Any] = {
 }
 
 
-def data(examples: int = 64) -> TensorDataset:
+def data(examples: int = 64, seed: int = 0) -> TensorDataset:
     """Return 4 classes in 8 dimensions."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     x = torch.randn(examples, 8, generator=generator)
     return TensorDataset(x, x[:, :4].argmax(1))
 
@@ -71,7 +71,7 @@ class Small(L.LightningModule):
         return DataLoader(data(), self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> Any:
-        return DataLoader(data(), batch_size=32)
+        return DataLoader(data(seed=1), batch_size=32)
 
     test_dataloader = val_dataloader
 
