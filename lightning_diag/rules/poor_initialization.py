@@ -80,8 +80,12 @@ class PoorInitialization:
             raise Unmeasured("the first step was not sampled: the weights are no longer as they were initialized")
         if not history.layers:
             raise Unmeasured("the order of the layers is not known")
+        if steps_seen(history) < self.min_steps and not loss_breaks(history):
+            raise Unmeasured(f"whether the start does harm shows after {self.min_steps} steps")
         found = gains(history, 0)
         free = [s for s in found if not resets_scale(history, s)]
+        if len(free) < 0.25 * len(found):
+            return  # normalization sets the scale nearly everywhere
         harm = self._harm(history)
         again = self._recurrent(history)
         large = [s for s in free if found[s] > self.high_gain and self._grows(history, s)]
