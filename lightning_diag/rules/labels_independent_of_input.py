@@ -11,7 +11,7 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.metrics import words
-from lightning_diag.rules.phase import is_running, steps_seen
+from lightning_diag.rules.phase import at_steps, is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import data, inputs, seen_steps
 from lightning_diag.rules.trivial import is_stuck_at, trivial_loss
@@ -66,12 +66,18 @@ class LabelsIndependentOfInput:
         distinct = max((int(f.get("distinct") or 0) for f in seen.values()), default=0)
         if "linear_r2" not in fit or distinct < _ROWS or fit["features"] * 4 > distinct:
             raise Unmeasured("too few distinct rows for the number of features, or targets and features were not found")
+        if "loss_call/value" in history.statistics:
+            call = history.table("loss_call/value")
+            own, whole = np.nanmedian(call.matrix[:3]), np.nanmedian(at_steps(history, "loss", call.steps[:3]))
+            if not 0.5 < whole / own < 2:
+                raise Unmeasured("the training loss is not the loss call's value: its trivial level is not known")
         chance = 2.0 * fit["features"] / distinct
         if fit["linear_r2"] > max(chance, 0.02) or not self._moves(history):
             return
         names = [n for n in history.series_names("validate") if "loss" in words(n)]
         if names:
             values = np.concatenate([history.series(n, "validate").values for n in names])
+            values = values[np.isfinite(values)]
             if len(values) < 3 or np.nanmin(values) < (1 - self.tolerance) * trivial:
                 return
             best = float(np.nanmin(values))

@@ -102,7 +102,7 @@ class LearningRateTooHigh:
         table = history.table("update/ratio")
         steps = table.steps[table.steps <= first_break(history)]
         ratio, weight = (pick(history, s, names, steps) for s in ("update/ratio", "parameter/rms"))
-        usual = np.nanmedian(np.where(weight > 0, weight, np.nan)) if np.isfinite(weight).any() else 0.0
+        usual = np.median(weight[weight > 0]) if (weight > 0).any() else 0.0
         return names, steps, np.where(weight > 0.05 * usual, ratio, np.nan)  # what starts at zero grows by any factor
 
     def _longest(self, names: tuple[str, ...], steps: Ints, ratio: Floats) -> tuple[float, str, int]:
@@ -115,7 +115,9 @@ class LearningRateTooHigh:
         medians = np.array([np.median(quarter[i : i + window]) for i in range(len(quarter) - window + 1)])
         if medians.max() <= self.long_step and quarter.max() <= self.long_single:
             return nothing
-        row = int(quarter.argmax()) if quarter.max() > self.long_single else int(medians.argmax())
+        first = 0 if quarter.max() > self.long_single else int(medians.argmax())
+        last = len(quarter) if quarter.max() > self.long_single else first + window
+        row = first + int(quarter[first:last].argmax())
         column = int(np.nanargmax(ratio[row]))
         return float(quarter[row]), names[column], int(steps[row])
 
