@@ -183,7 +183,7 @@ class Observer:
             "batch_size": self._size,
         }
         self.surroundings.add(part.rows, seen.in_eval, epoch)
-        if self.samples & (self.samples - 1) == 0:
+        if self.samples & (self.samples - 1) == 0 and not self.ranks.several:  # ranks tell theirs at the end, once
             known |= self.surroundings.facts()
         self.stop_step()
         if self.ranks.several:

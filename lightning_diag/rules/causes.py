@@ -143,7 +143,7 @@ TABLE: tuple[Row, ...] = (
     Row(("no-gradient",), ("parameter-not-in-optimizer",), "no gradient arrives"),
     Row(
         ("parameter-never-updated", "accidentally-frozen"),
-        ("update-too-small", *SIGNALS, *OUTCOMES),
+        ("update-too-small", *OUTCOMES),
         "what is not trained stays random",
     ),
     Row(
@@ -236,6 +236,7 @@ MEASURED: tuple[Cause, ...] = (
     Cause("exploding-gradients", "initial-loss-off", "what explodes backward was huge forward", timed=False),
     Cause("saturated-units", "initial-loss-off", "flat units put out extremes", timed=False),
     Cause("exploding-gradients", "clipping-always-active", "what explodes is clipped all the time", timed=False),
+    Cause("vanishing-gradients", "learning-rate-too-low", "a step is made of the gradient", timed=False),
     Cause("loss-diverging", "loss-not-decreasing", "a loss that grows does not fall", timed=False),
     Cause("update-too-large", "loss-diverging", "every step overshoots", timed=False),
     Cause("exploding-gradients", "loss-diverging", "huge steps undo what was learned", timed=False),
