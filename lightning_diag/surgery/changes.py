@@ -104,3 +104,17 @@ class Changes:
             module._followers = old
 
         self._undo.append(back)
+
+    def set_attribute(self, module: nn.Module, name: str, value: object) -> None:
+        """Give a module another value under a name that it has."""
+        old, plain = getattr(module, name), name in module.__dict__
+        setattr(module, name, value)
+
+        def back() -> None:
+            module._modules.pop(name, None)
+            if plain:
+                module.__dict__[name] = old
+            else:
+                setattr(module, name, old)
+
+        self._undo.append(back)

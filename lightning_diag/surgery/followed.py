@@ -41,14 +41,11 @@ class Followed(nn.Module):
     ) -> None:
         """Say in plain words that a checkpoint is from before the insertion."""
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *rest)
-        *_, errors = rest
+        missing, _, _ = rest
         for name in self._followers:
             own = [key for key in self._modules[name].state_dict() if not key.endswith("num_batches_tracked")]  # type: ignore[union-attr]
-            if strict and own and f"{prefix}{name}.{own[0]}" not in state_dict:
-                errors.append(
-                    f"{prefix[:-1]} is followed by an inserted {name}, of which this state holds nothing: it is from "
-                    f"before the insertion. Load it first and insert {name} after, or train anew."
-                )
+            if own and f"{prefix}{name}.{own[0]}" not in state_dict:
+                missing.append(f"{prefix}{name} (this state is from before the insertion of {name})")
 
 
 def follow(module: nn.Module, name: str, follower: nn.Module, layout: Layout = "") -> None:
@@ -121,7 +118,7 @@ def applied(follower: nn.Module | None, layout: Layout, x: Tensor) -> Tensor:
     if layout == "flat":
         return follower(x.reshape(-1, x.shape[-1])).reshape(x.shape)  # type: ignore[no-any-return]
     if layout == "tokens":
-        return follower(x.flatten(1, -2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
+        return follower(x.flatten(1, -2).transpose(1, 2)).transpose(1, 2).contiguous().reshape(x.shape)  # type: ignore[no-any-return]
     return follower(x)  # type: ignore[no-any-return]
 
 

@@ -26,7 +26,9 @@ def check_operable(model: Any) -> None:
         raise TypeError(f"surgery wants a torch.nn.Module, got {type(model).__name__}")
     for name, module in model.named_modules():
         at = f"{name or 'the model'} ({type(module).__name__})"
-        if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
+        if type(module).__name__ == "OptimizedModule" or any(
+            getattr(module, name, None) is not None for name in ("_compiled_call_impl", "_compiler_ctx")
+        ):
             raise ValueError(f"{at} is under torch.compile, which has the old forward: do the surgery before compiling")
         wrappers = {cls.__name__ for cls in type(module).__mro__} & set(_WRAPPERS)
         if wrappers:

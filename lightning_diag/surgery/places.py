@@ -57,7 +57,8 @@ def find_places(
     seen = {place.layer for place in called}
     idle = [(n, m) for n, m in model.named_modules() if axes_of(m) is not None and m not in seen]
     never = "it is not called as a module in the forward pass"
-    return (*called, *(Place(name, module, "kept", never) for name, module in idle))
+    alone = "it is the whole model, so an output layer"
+    return (*called, *(Place(name, module, "kept", never if name else alone) for name, module in idle))
 
 
 def _place(
