@@ -19,6 +19,7 @@ PROMISES = {
     "judge_again": ("A001", "body.3"),
     "lightning_cli": (),
     "torchvision_data": (),
+    "surgery": ("BatchNorm1d, sigmoid", "Refused: torch.fx cannot follow Branching.forward"),
 }
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning tells a user with few CPUs and no GPU
 

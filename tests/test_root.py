@@ -15,7 +15,8 @@ from lightning_diag.rules import check
 
 PUBLIC = (
     "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Report", "Severity",
-    "UnhealthyTraining", "check",
+    "UnhealthyTraining", "check", "InsertDropout", "InsertNormalization", "SwapActivations", "convert_normalization",
+    "fold_batchnorm", "insert_dropout", "insert_normalization", "remove_normalization", "swap_activations",
 )  # fmt: skip
 
 
