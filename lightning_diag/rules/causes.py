@@ -173,6 +173,11 @@ TABLE: tuple[Row, ...] = (
         (*SMALL, *OUTCOMES, "learning-rate-too-low"),
         "the threshold sets the step, not the gradient",
     ),
+    Row(
+        ("replicas-differ",),
+        (*NUMBERS, *STEPS, *SIGNALS, *RATES, *OUTCOMES),
+        "the averaged gradient fits none of the models",
+    ),
     Row(("class-imbalance",), OUTCOMES, "the majority alone makes the loss"),
     # where it starts, and how fast it goes
     Row(("schedule-mismatch",), (*RATES, *SMALL, *STEPS, *SIGNALS, *OUTCOMES), "the rate is not what was meant"),
