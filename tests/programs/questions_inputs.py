@@ -70,13 +70,21 @@ def few_have_left(seed: int, sick: bool) -> Fit:
     return Fit(module, **loaders(data.churn(), seed, 64), trainer={"max_epochs": 12})
 
 
+def normed(*sizes: int) -> nn.Sequential:
+    """Linear, BatchNorm and SiLU, several times, and a linear layer to one number."""
+    layers: list[nn.Module] = []
+    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(a, b), nn.BatchNorm1d(b), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+
 def sorted_by_price(seed: int, sick: bool) -> Fit:
     """The table is sorted by price, the target, and the loader does not shuffle."""
     train, val = data.houses()
     order = train.tensors[1][:, 0].argsort()
     train = TensorDataset(*(t[order] for t in train.tensors))
-    module = Script(net(5, 48, 48, 1, act=nn.SiLU), nn.MSELoss(), partial(SGD, lr=0.005, momentum=0.9), log="mse")
-    batches: dict[str, DataLoader[Any]] = {"train": loader(train, 16, seed=seed, shuffle=not sick),
+    module = Script(normed(5, 48, 48), nn.MSELoss(), partial(Adam, lr=3e-3), log="mse")
+    batches: dict[str, DataLoader[Any]] = {"train": loader(train, 32, seed=seed, shuffle=not sick),
                                            "val": loader(val, 512, shuffle=False)}  # fmt: skip
     return Fit(module, **batches, trainer={"max_epochs": 20})
 
@@ -113,12 +121,12 @@ def oversampled_before_split(seed: int, sick: bool) -> Fit:
     return Fit(module, **batches, trainer={"max_epochs": 12})
 
 
-def twenty_four_points(seed: int, sick: bool) -> Fit:
-    """A wide network on 24 noisy points of a curve, for 800 steps."""
-    rows = 24 if sick else 800
-    module = Script(net(1, 128, 128, 1), nn.MSELoss(), partial(Adam, lr=5e-3), log="mse")
+def fourteen_points(seed: int, sick: bool) -> Fit:
+    """A deep network on 14 noisy points of a curve, for 500 steps."""
+    rows = 14 if sick else 800
+    module = Script(net(1, 64, 64, 64, 1, act=nn.Tanh), nn.MSELoss(), partial(Adam, lr=5e-3), log="mse")
     return Fit(
-        module, **loaders(data.wiggle(rows), seed, 12 if sick else 64), trainer={"max_epochs": 300 if sick else 40}
+        module, **loaders(data.wiggle(rows), seed, 7 if sick else 64), trainer={"max_epochs": 250 if sick else 25}
     )
 
 
@@ -192,10 +200,10 @@ PAIRS = (
          mended=every(explained(0.9), ended())),
     pair("label-among-the-features", label_among_the_features, accepted=("D009",), sick=given_away,
          mended=every(accuracy(0.8), ended())),
-    pair("oversampled-before-split", oversampled_before_split, accepted=("V004", "D007"), sick=shared(0.5, 0.95),
+    pair("oversampled-before-split", oversampled_before_split, accepted=("V004", "D007"), sick=shared(0.4, 0.95),
          mended=every(shared(0, 0), ended())),
-    pair("twenty-four-points", twenty_four_points, accepted=("V001",),
-         sick=every(explained(0.97, on="train"), explained(-99, 0.6)), mended=every(explained(0.7), ended())),
+    pair("fourteen-points", fourteen_points, accepted=("V001",),
+         sick=every(explained(0.9, on="train"), explained(-99, 0.6)), mended=every(explained(0.7), ended())),
     pair("permuted-pixels", permuted_pixels, accepted=("D008", "L002"), sick=accuracy(0, 0.2),
          mended=every(accuracy(0.95), ended())),
 )  # fmt: skip

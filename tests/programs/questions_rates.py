@@ -131,7 +131,7 @@ PAIRS = (
          sick=every(rates(0, 1e-6), accuracy(0, 0.85)),
          mended=every(accuracy(0.93), ended())),
     pair("two-epochs-of-text", two_epochs_of_text, accepted=("L007", "V002"),
-         sick=every(still_falling(0.15), accuracy(0, 0.75)), mended=every(accuracy(0.85), ended())),
+         sick=every(still_falling(0.05), accuracy(0, 0.78)), mended=every(accuracy(0.85), ended())),
     pair("whole-table-at-once", whole_table_at_once, accepted=("O005", "L007"),
          sick=every(steps(30, 30), still_falling(0.08), explained(-1, 0.85)), mended=every(explained(0.92), ended())),
     pair("decayed-to-nothing", decayed_to_nothing, accepted=("O009",), sick=every(shrunken, accuracy(0, 0.75)),
