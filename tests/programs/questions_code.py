@@ -13,7 +13,7 @@ from . import questions_data as data
 from .parts import Fit, digits, loaders
 from .program import pair
 from .questions_checks import accuracy, ended, explained, unmoved
-from .questions_parts import LastState, LeNet, Script, net
+from .questions_parts import LeNet, Script, net
 from .questions_proofs import (
     affine,
     faded,
@@ -202,12 +202,6 @@ def activations_forgotten(seed: int, sick: bool) -> Fit:
     return Fit(module, **loaders(data.houses(), seed, 32), trainer={"max_epochs": 20})
 
 
-def first_of_sixty(seed: int, sick: bool) -> Fit:
-    """A plain nn.RNN over 60 steps of which the first alone tells the class; the mended script takes 8 steps."""
-    module = Script(LastState(nn.RNN, 1, 16, 2), nn.CrossEntropyLoss(), partial(Adam, lr=2e-3))
-    return Fit(module, **loaders(data.first_signal(60 if sick else 8), seed, 32), trainer={"max_epochs": 12})
-
-
 PAIRS = (
     pair("nothing-cleared", nothing_cleared, accepted=("O003",), sick=every(piled_up, accuracy(0, 0.85)),
          mended=every(accuracy(0.93), ended())),
@@ -228,6 +222,4 @@ PAIRS = (
          sick=every(far_from_chance(30), accuracy(0, 0.9)), mended=every(accuracy(0.93), ended())),
     pair("activations-forgotten", activations_forgotten, accepted=("A007", "V002"), sites=("model",),
          sick=every(affine, explained(-1, 0.88)), mended=every(explained(0.92), ended())),
-    pair("first-of-sixty", first_of_sixty, accepted=("G001",), sites=("model.rnn",),
-         sick=accuracy(0, 0.65), mended=every(accuracy(0.95), ended())),
 )  # fmt: skip

@@ -120,16 +120,6 @@ def sentences(*, known: float = 1.0) -> Pair:
 
 
 @lru_cache
-def first_signal(length: int) -> Pair:
-    """A series of noise whose first value alone, -1 or 1 plus noise, tells the class."""
-    r = np.random.default_rng(17)
-    y = r.integers(0, 2, 900)
-    x = r.normal(0, 0.3, (900, length, 1))
-    x[:, 0, 0] += 2.0 * y - 1.0
-    return split(x, y, train=768)
-
-
-@lru_cache
 def spirals() -> Pair:
     """Three arms of a spiral."""
     r = np.random.default_rng(19)
