@@ -19,6 +19,11 @@ from tests.programs import (
     losses,
     modes,
     ordinary,
+    questions_code,
+    questions_controls,
+    questions_inputs,
+    questions_outputs,
+    questions_rates,
     schedules,
     training,
     unusual,
@@ -38,10 +43,20 @@ _PAIRS = (
     *losses.PAIRS,
     *schedules.PAIRS,
     *data_faults.PAIRS,
+    *questions_outputs.PAIRS,
+    *questions_rates.PAIRS,
+    *questions_inputs.PAIRS,
+    *questions_code.PAIRS,
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
-HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY, *ordinary.HEALTHY, *lookalikes.HEALTHY)
+HEALTHY: tuple[Program, ...] = (
+    *controls.HEALTHY,
+    *unusual.HEALTHY,
+    *ordinary.HEALTHY,
+    *lookalikes.HEALTHY,
+    *questions_controls.HEALTHY,
+)
 ALL = (*SICK, *TWINS, *HEALTHY)
 
 
