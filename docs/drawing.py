@@ -5,7 +5,7 @@ Deterministic, a few kilobytes, legible on white and on dark pages and for the c
 
 from __future__ import annotations
 
-import re
+import html
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docs.axes import Axis, tick_text
+from lightning_diag.sinks.wording import printable, short_site
 
 Floats = NDArray[np.float64]
 SICK, MENDED = "#d55e00", "#0072b2"  # vermilion and blue of Okabe and Ito, told apart whatever one's cones
@@ -21,7 +22,6 @@ _INK, _GREY, _GRID = "#1f2328", "#57606a", "#e4e7eb"
 _WIDTH, _TOP, _BOTTOM = 760, 96, 252
 _MOST_BINS, _DOTS = 60, 24  # bins of a curve with more points than twice that; points up to which each gets a dot
 _HUGE = 1e300  # an infinity is stored as the largest double
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0, escaped or not
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,8 @@ def text(x: float, y: float, words: str, style: str = "") -> str:
 
 
 def escape(words: str) -> str:
-    """Return text as XML may hold it; a character that XML does not know becomes U+FFFD."""
-    words = _FORBIDDEN.sub("\ufffd", words)
-    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def elided(words: str, most: int) -> str:
-    """Return text of at most ``most`` characters, its middle left out where it is longer."""
-    most = max(3, most)
-    half = (most - 1) // 2
-    return words if len(words) <= most else f"{words[: most - 1 - half]}…{words[-half:]}"
+    """Return one line as XML may hold it, without characters that XML forbids or that nobody sees."""
+    return html.escape(printable(words), quote=False)
 
 
 def number(x: float) -> str:
@@ -140,7 +132,7 @@ def _bins(x: Floats, y: Floats) -> Iterator[tuple[Floats, Floats]]:
 
 def _legend(program: str, panels: Sequence[Panel]) -> Iterator[str]:
     x, y = 18.0, 69
-    items = [(f"sick: {elided(program, 40)}", f'stroke="{SICK}" stroke-width="2.4"')]
+    items = [(f"sick: {short_site(program, 40)}", f'stroke="{SICK}" stroke-width="2.4"')]
     items.append(("mended", f'stroke="{MENDED}" stroke-width="2.4"'))
     marks = [p.mark for p in panels if p.mark is not None]
     items += [(f"found at step {marks[0]}", f'stroke="{_GREY}" stroke-dasharray="4 3"')] if marks else []
@@ -158,7 +150,7 @@ def _panel(panel: Panel, across: Axis) -> Iterator[str]:
     values = np.concatenate([v for _, middle, low, high in seen for v in (middle, low, high)])
     left, right = across.start, across.end
     upward = Axis.over(values[~np.isnan(values)], _BOTTOM, _TOP, log=panel.log)
-    yield text(left - 44, _TOP - 9, elided(panel.label, 50), 'font-weight="bold"')
+    yield text(left - 44, _TOP - 9, printable(panel.label, limit=50), 'font-weight="bold"')
     yield f'<g fill="{_GREY}" font-size="10">'
     for tick in upward.ticks():
         y = number(upward.place(tick))

@@ -94,7 +94,7 @@ def _findings(history: History) -> tuple[Finding, ...]:
 
 
 def redraw(codes: Iterable[str], load: Load, chosen: Choice, folder: Path) -> dict[str, str]:
-    """Draw the pictures of some rules, and remove those that are of no rule.
+    """Draw the pictures of some rules; remove those of which no fit can be a picture, and those of no rule.
 
     Args:
         codes: of the rules.
@@ -103,17 +103,18 @@ def redraw(codes: Iterable[str], load: Load, chosen: Choice, folder: Path) -> di
         folder: where the pictures lie.
 
     Returns:
-        Code -> why it has no picture, of the rules without one.
+        Code -> why, of the rules whose picture could not be drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths, without = {r.code: folder / f"{r.code}-{r.name}.svg" for r in RULES}, dict[str, str]()
     for rule in [r for r in RULES if r.code in set(codes)]:
-        why = ["no program of the collection has it"]
+        why, unknown = list[str](), False
         for program in chosen(rule.code):
             sick, mended = load(program.name), load(f"{program.name}-mended")
+            if sick is None or mended is None:
+                why, unknown = [*why, f"{program.name} or its twin is not recorded"], True
+                continue
             try:
-                if sick is None or mended is None:
-                    raise ValueError(f"{program.name} or its twin is not recorded")
                 drawn = picture(rule, program.name, fault_of(program), sick, mended)
             except ValueError as error:
                 why.append(str(error))
@@ -121,8 +122,9 @@ def redraw(codes: Iterable[str], load: Load, chosen: Choice, folder: Path) -> di
             paths[rule.code].write_text(drawn, encoding="utf-8", newline="\n")
             break
         else:
-            without[rule.code] = why[-1]
-            paths[rule.code].unlink(missing_ok=True)
+            without[rule.code] = next(iter(why), "no program of the collection has it")
+            if not unknown:  # what might still hold is kept
+                paths[rule.code].unlink(missing_ok=True)
     for orphan in set(folder.glob("*.svg")) - set(paths.values()):
         orphan.unlink()
     return without
@@ -179,7 +181,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         both = [record.programs()[x] for n in names for x in (n, f"{n}-mended")]
         record.record([(p, 0) for p in both], store)
     without = redraw(codes, loader(store, record_missing=not args.stale), chosen, IMAGES)
-    print(f"{len(codes) - len(without)} pictures" + "".join(f"\n  no picture of {c}: {w}" for c, w in without.items()))
+    print(
+        f"{len(codes) - len(without)} pictures drawn"
+        + "".join(f"\n  {c} is not drawn: {w}" for c, w in without.items())
+    )
     return 0
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from docs.drawing import Curve, Panel, elided
+from docs.drawing import Curve, Panel
 from lightning_diag.findings import Finding
 from lightning_diag.records import History, Stage
 from lightning_diag.rules import Rule, metrics
 from lightning_diag.rules.judging import with_loss
+from lightning_diag.sinks.wording import short_site
 
 Pair = tuple[Curve, Curve]  # of the sick run and of the mended one
 NOTHING = Curve(np.empty(0), np.empty(0))
@@ -42,57 +43,61 @@ class View:
     most: bool = False
 
 
-# Rules that are not here show the first sampled statistic that they need, else what was validated.
+# "Size" is the root mean square, "spread" the standard deviation. Rules that are not here show the first sampled
+# statistic that they need, else what was logged in validation.
 _ROWS = (
     View("A001", "activation/dead_fraction", "share of dead units", "dead-by-bias", log=False),
     View("A002", "activation/saturated_units_fraction", "share of saturated units", log=False),
     View("A003", "activation/nonfinite", "NaN and Inf among outputs", most=True),
-    View("A004", "activation/rms", "output (RMS)", "residual-without-norm", depth=True),
-    View("A005", "prediction/sample_std", "spread of predictions over samples"),
-    View("A006", "activation/effective_rank", "effective rank of features", "no-negatives", log=False),
-    View("A008", "activation/min", "smallest output"),
+    View("A004", "activation/rms", "size of the output", "residual-without-norm", depth=True),
+    View("A005", "prediction/sample_std", "spread of predictions"),
+    View("A006", "activation/sample_std", "spread of features over samples", "no-negatives"),
+    View("A008", "activation/min", "smallest output", "deep-sigmoid"),
     View("D001", "batch/nonfinite", "NaN and Inf in the batch"),
-    View("D002", "batch/rms", "size of the input (RMS)"),
-    View("D004", "prediction/rms", "size of predictions (RMS)"),
+    View("D002", "batch/rms", "size of the input"),
+    View("D004", "prediction/rms", "size of predictions"),
     View("D007", "validation loss"),
-    View("G001", "gradient/rms", "gradient / weight (RMS)", "deep-sigmoid", depth=True, over="parameter/rms"),
+    View("G001", "gradient/rms", "gradient / weight", "deep-sigmoid", depth=True, over="parameter/rms"),
     View("G002", "total/gradient_norm", "gradient norm of the model"),
     View("G003", "gradient/nonfinite", "NaN and Inf in gradients", most=True),
-    View("G004", "gradient/rms", "gradient (RMS)"),
+    View("G004", "gradient/rms", "size of the gradient"),
     View("G005", "total/gradient_norm", "gradient norm before clipping", "hot-start"),
-    View("G006", "gradient/signal_share", "signal in the gradient"),
+    View("G006", "gradient/signal_share", "signal in the gradient", "dead-by-sign"),
     View("H001", "prediction/max", "largest prediction"),
     View("H002", "prediction/min", "smallest prediction"),
     View("H003", "prediction/max", "largest prediction"),
     View("H004", "prediction/min", "smallest prediction"),
     View("H006", "prediction/std", "spread of predictions"),
     View("I001", "activation/std", "spread of outputs", "saturated-by-start", depth=True),
-    View("I002", "loss_call/value", "loss, as called"),
+    View("I002", "prediction/rms", "size of predictions"),
     View("L001", "gradient/nonfinite", "NaN and Inf in gradients", most=True),
-    View("L003", "update/ratio", "update / weight (RMS)"),
-    View("L004", "update/ratio", "update / weight (RMS)"),
+    View("L003", "update/ratio", "update / weight"),
+    View("L004", "update/ratio", "update / weight"),
     View("L005", "loss_call/value", "loss, as called"),
     View("L007", "score"),
-    View("L008", "learning_rate", "learning rate"),
+    View("L008", "learning_rate", "learning rate", "hot-rmsprop"),
     View("N001", "norm/values", "values behind a mean", log=False),
-    View("N002", "gradient/rms", "gradient of the bias (RMS)"),
-    View("O001", "update/ratio", "update / weight (RMS)"),
-    View("O002", "update/ratio", "update / weight (RMS)"),
+    View("N002", "gradient/rms", "size of the bias's gradient"),
+    View("O001", "update/ratio", "update / weight"),
+    View("O002", "update/ratio", "update / weight"),
     View("O003", "total/gradients_left", "gradients not cleared", log=False),
     View("O004", "learning_rate", "learning rate"),
     View("O006", "total/eval_modules", "modules in eval mode", log=False),
     View("O007", "validation loss"),
-    View("O008", "update/rms", "update (RMS)"),
-    View("O009", "parameter/rms", "weights (RMS)", "decay-as-in-adamw"),
-    View("O010", "parameter/rms", "weights (RMS)"),
+    View("O008", "update/rms", "size of the update"),
+    View("O009", "parameter/rms", "size of the weights", "decay-as-in-adamw"),
+    View("O010", "parameter/rms", "size of the weights"),
     View("O011", "total/gradient_scale", "loss scale"),
     View("V001", "validation loss"),
     View("V003", "validation loss"),
     View("V005", "norm/mean_gap", "running against batch mean"),
     View("V006", "validation loss"),
-    View("W003", "update/rms", "update (RMS)"),
-    View("W004", "update/rms", "update (RMS)"),
-    View("W006", "parameter/clones", "units with a twin", log=False),
+    View("W001", "update/ratio", "update / weight"),
+    View("W002", "update/ratio", "update / weight"),
+    View("W003", "update/rms", "size of the update"),
+    View("W004", "update/rms", "size of the update"),
+    View("W006", "parameter/clones", "share of cloned units", log=False),
+    View("W007", "parameter/rms", "size of the weights"),
 )
 VIEWS = {view.code: view for view in _ROWS}
 
@@ -100,7 +105,7 @@ VIEWS = {view.code: view for view in _ROWS}
 def loss_panel(found: Finding, sick: History, mended: History) -> list[Panel]:
     """Return the panel of the training losses; none where neither run has one."""
     curves = _series(with_loss(sick), "loss"), _series(with_loss(mended), "loss")
-    return [Panel("training loss", *curves, mark=found.step)] if any(len(c.y) for c in curves) else []
+    return [Panel("training loss", *curves, _mark(found))] if any(len(c.y) for c in curves) else []
 
 
 def statistic_panel(rule: type[Rule], found: Finding, sick: History, mended: History) -> list[Panel]:
@@ -111,9 +116,14 @@ def statistic_panel(rule: type[Rule], found: Finding, sick: History, mended: His
         label, curves = _curves(view, found, sick, mended)
         if any(c.finite.any() for c in curves):
             if view.depth:
-                return [Panel(label, *curves, None, f"layer with weights, first to last (step {found.step})", view.log)]
-            return [Panel(label, *curves, found.step, log=view.log)]
+                return [Panel(label, *curves, None, f"layer with weights, first to last (step {max(found.step, 0)})", view.log)]
+            return [Panel(label, *curves, _mark(found), log=view.log)]
     return []
+
+
+def _mark(found: Finding) -> int | None:
+    """Return the step of a finding, None where it was made before the first."""
+    return found.step if found.step >= 0 else None
 
 
 def _curves(view: View, found: Finding, sick: History, mended: History) -> tuple[str, Pair]:
@@ -126,7 +136,7 @@ def _curves(view: View, found: Finding, sick: History, mended: History) -> tuple
     if view.statistic in {*sick.statistics, *mended.statistics}:
         (where, one), (there, other) = (_at_site(view, found.site, h) for h in (sick, mended))
         place = where if len(one.y) else there
-        return f"{label} ({elided(place, 46 - len(label))})" if place else label, (one, other)
+        return f"{label}{place}", (one, other)
     one, other = (_series(h, _beginning(view.statistic, h)) for h in (sick, mended))
     return label, (one, other)
 
@@ -164,8 +174,8 @@ def _at_site(view: View, site: str, history: History) -> tuple[str, Curve]:
     kept = ~np.isnan(matrix).all(axis=1) if len(table) else np.zeros(0, dtype=np.bool_)
     reduce = np.nanmax if view.most else np.nanmedian
     values = np.asarray(reduce(matrix[kept], axis=1)) if kept.any() else np.empty(0)
-    among = ("largest of all" if view.most else "median of all") if len(table.sites) > 1 else "".join(table.sites)
-    return own[0] if own else among, Curve(table.steps[kept].astype(float), values)
+    among = (", largest of all" if view.most else ", median of all") if len(table.sites) > 1 else ""
+    return f" at {short_site(own[0], 24)}" if own and own[0] else among, Curve(table.steps[kept].astype(float), values)
 
 
 def _profile(view: View, step: int, history: History) -> Curve:
