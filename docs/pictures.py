@@ -174,8 +174,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stale", action="store_true", help="record nothing, take the fits that lie there")
     parser.add_argument("--histories", type=Path, default=DIRECTORY, metavar="DIR", help="where recorded fits lie")
     args = parser.parse_args(argv)
+    try:
+        codes = resolve(args.codes) or tuple(r.code for r in RULES)
+    except ValueError as error:
+        parser.error(str(error))
     store, chosen = Store(args.histories, stale=args.stale), collection()
-    codes = resolve(args.codes) or tuple(r.code for r in RULES)
     if not args.stale:
         names = dict.fromkeys(p.name for code in codes for p in chosen(code)[:1])
         both = [record.programs()[x] for n in names for x in (n, f"{n}-mended")]
