@@ -172,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw the pictures of the rules.")
     parser.add_argument("codes", nargs="*", help="only these rules: codes, prefixes of codes or names")
     parser.add_argument("--stale", action="store_true", help="record nothing, take the fits that lie there")
+    parser.add_argument("--workers", type=int, default=0, help="processes that record (default: one a core)")
     parser.add_argument("--histories", type=Path, default=DIRECTORY, metavar="DIR", help="where recorded fits lie")
     args = parser.parse_args(argv)
     try:
@@ -182,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.stale:
         names = dict.fromkeys(p.name for code in codes for p in chosen(code)[:1])
         both = [record.programs()[x] for n in names for x in (n, f"{n}-mended")]
-        record.record([(p, 0) for p in both], store)
+        record.record([(p, 0) for p in both], store, workers=args.workers)
     without = redraw(codes, loader(store, record_missing=not args.stale), chosen, IMAGES)
     print(
         f"{len(codes) - len(without)} pictures drawn"

@@ -49,7 +49,7 @@ _ROWS = (
     View("A001", "activation/dead_fraction", "share of dead units", "dead-by-bias", log=False),
     View("A002", "activation/saturated_units_fraction", "share of saturated units", log=False),
     View("A003", "activation/nonfinite", "NaN and Inf among outputs", most=True),
-    View("A004", "activation/rms", "size of the output", "residual-without-norm", depth=True),
+    View("A004", "activation/rms", "size of the output", depth=True),
     View("A005", "prediction/sample_std", "spread of predictions"),
     View("A006", "activation/sample_std", "spread of features over samples", "no-negatives"),
     View("A008", "activation/min", "smallest output", "deep-sigmoid"),
@@ -116,7 +116,8 @@ def statistic_panel(rule: type[Rule], found: Finding, sick: History, mended: His
         label, curves = _curves(view, found, sick, mended)
         if any(c.finite.any() for c in curves):
             if view.depth:
-                return [Panel(label, *curves, None, f"layer with weights, first to last (step {max(found.step, 0)})", view.log)]
+                across = f"layer with weights, first to last (step {max(found.step, 0)})"
+                return [Panel(label, *curves, None, across, view.log)]
             return [Panel(label, *curves, _mark(found), log=view.log)]
     return []
 
