@@ -20,6 +20,7 @@ from tests.programs import (
     modes,
     ordinary,
     schedules,
+    sequences,
     training,
     unusual,
     wiring,
@@ -38,6 +39,7 @@ _PAIRS = (
     *losses.PAIRS,
     *schedules.PAIRS,
     *data_faults.PAIRS,
+    *sequences.PAIRS,
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
