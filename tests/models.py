@@ -14,6 +14,7 @@ from tests.programs import (
     activations,
     controls,
     data_faults,
+    generative,
     gradients,
     lookalikes,
     losses,
@@ -40,6 +41,7 @@ _PAIRS = (
     *schedules.PAIRS,
     *data_faults.PAIRS,
     *sequences.PAIRS,
+    *generative.PAIRS,
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
