@@ -23,6 +23,7 @@ from tests.programs import (
     schedules,
     sequences,
     training,
+    tuning,
     unusual,
     wiring,
 )
@@ -42,6 +43,7 @@ _PAIRS = (
     *data_faults.PAIRS,
     *sequences.PAIRS,
     *generative.PAIRS,
+    *tuning.PAIRS,
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
