@@ -20,6 +20,7 @@ from tests.programs import (
     losses,
     modes,
     ordinary,
+    plans,
     schedules,
     sequences,
     training,
@@ -44,6 +45,7 @@ _PAIRS = (
     *sequences.PAIRS,
     *generative.PAIRS,
     *tuning.PAIRS,
+    *plans.PAIRS,
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
