@@ -21,6 +21,8 @@ from tests.programs import (
     modes,
     ordinary,
     plans,
+    research_healthy,
+    research_targets,
     schedules,
     sequences,
     training,
@@ -49,7 +51,14 @@ _PAIRS = (
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
-HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY, *ordinary.HEALTHY, *lookalikes.HEALTHY)
+HEALTHY: tuple[Program, ...] = (
+    *controls.HEALTHY,
+    *unusual.HEALTHY,
+    *ordinary.HEALTHY,
+    *lookalikes.HEALTHY,
+    *research_healthy.HEALTHY,
+    *research_targets.HEALTHY,
+)
 ALL = (*SICK, *TWINS, *HEALTHY)
 
 

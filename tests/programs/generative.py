@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from .parts import Batch, Fit, Pair, digits, loaders, mlp
+from .parts import Batch, Fit, Pair, cancer, digits, loaders, mlp
 from .program import pair
 from .research_checks import calm, ends, hits, spread_of
 from .research_data import ring
@@ -98,17 +98,19 @@ def generator_arrives(fit: Fit, module: Any) -> None:
 
 def clears_only_the_head(seed: int, sick: bool) -> Fit:
     """Two optimizers; the gradients of the trunk are never cleared, since the head's are cleared twice."""
-    return Fit(Split(wrong=sick), **loaders(digits(), seed, 40), trainer={"max_epochs": 12})
+    return Fit(Split(wrong=sick), **loaders(digits(), seed, 40), trainer={"max_epochs": 8})
 
 
 def trunk_piles_up(fit: Fit, module: Any) -> None:
     """What the trunk's ``.grad`` held at the last step is twice the largest gradient of any batch."""
-    largest = 0.0
-    for batch in fit.train:
-        module.zero_grad()
-        module.compute(batch).backward()
-        largest = max(largest, float(module.trunk[0].weight.grad.norm()))
-    assert max(module.trunk_norms[-10:]) > 2 * largest, (module.trunk_norms[-10:], largest)
+    largest = []
+    for _ in range(2):
+        for batch in fit.train:
+            module.zero_grad()
+            module.compute(batch).backward()
+            largest.append(float(module.trunk[0].weight.grad.norm()))
+        module.load_state_dict(fit.start)
+    assert max(module.trunk_norms) > 2 * max(largest), (max(module.trunk_norms), max(largest))
 
 
 def temperature_of_a_hundred(seed: int, sick: bool) -> Fit:
@@ -148,8 +150,8 @@ def directions() -> Pair:
 
 def punished_for_reward(seed: int, sick: bool) -> Fit:
     """The policy gradient without its minus: every rewarded action becomes rarer."""
-    task = Agent(1.0 if sick else -1.0, optimizer=partial(Adam, lr=2e-2), schedule=cosine)
-    return Fit(task, **loaders(digits(), seed), trainer={"max_epochs": 25})
+    task = Agent(1.0 if sick else -1.0, optimizer=partial(Adam, lr=5e-3), schedule=cosine)
+    return Fit(task, **loaders(cancer(), seed, 40), trainer={"max_epochs": 25})
 
 
 good = every(learns(0.7), calm())
@@ -169,5 +171,5 @@ PAIRS = (
     pair("arc-of-one", arc_of_one, accepted=("G003",),
          sick=nonfinite_gradient("net."), mended=every(good, ends(0, 0.15))),
     pair("punished-for-reward", punished_for_reward, accepted=("L006", "L005"),
-         sick=hits(0, 0.05), mended=hits(0.8)),
+         sick=hits(0, 0.1), mended=hits(0.93)),
 )  # fmt: skip

@@ -70,12 +70,12 @@ def nonfinite_of_finite(site: str) -> Check:
 
 
 def mixes(low: float = 1e-4, high: float = float("inf")) -> Check:
-    """The prediction for row 0 changes by this much when only the other rows of the batch change (eval mode)."""
+    """The prediction for row 0 changes by this much when only the other rows of the batch change (at the start, eval mode)."""
 
     def check(fit: Fit, module: Any) -> None:
         x = next(iter(fit.train))[0]
         module.eval()
-        with torch.no_grad():
+        with weights_of_start(fit, module), torch.no_grad():
             other = x.clone()
             other[1:] = x[1]
             change = float((module.predicted(x)[0] - module.predicted(other)[0]).abs().max())

@@ -56,7 +56,10 @@ class Split(Rated):
     def __init__(self, *, wrong: bool) -> None:
         super().__init__(nn.Identity())
         self.automatic_optimization, self.wrong, self.trunk_norms = False, wrong, []
-        self.trunk, self.head = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32), nn.ReLU()), nn.Linear(32, 10)
+        self.trunk, self.head = (
+            nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32), nn.ReLU()),
+            nn.Linear(32, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.trunk(x))
@@ -65,7 +68,7 @@ class Split(Rated):
         return F.cross_entropy(self(batch[0]), batch[1])
 
     def configure_optimizers(self) -> Any:
-        trunk = torch.optim.SGD(self.trunk.parameters(), lr=0.1, momentum=0.8)
+        trunk = torch.optim.SGD(self.trunk.parameters(), lr=0.1, momentum=0.5)
         return trunk, torch.optim.Adam(self.head.parameters(), lr=5e-3)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -150,11 +153,11 @@ class Angles(Rated):
 
 
 class Agent(Rated):
-    """A contextual bandit: the action is drawn, the reward is 1 for the right digit; REINFORCE with a baseline."""
+    """A contextual bandit: the action is drawn, the reward is 1 for the right one; REINFORCE with a baseline."""
 
     def __init__(self, sign: float, **options: Any) -> None:
-        super().__init__(mlp(64, 48, 10), **options)
-        self.sign, self.baseline = sign, 0.1
+        super().__init__(mlp(30, 24, 2, act=nn.Tanh), **options)
+        self.sign, self.baseline = sign, 0.5
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y = batch

@@ -100,8 +100,8 @@ class Translator(nn.Module):
     def __init__(self, *, detached: bool) -> None:
         super().__init__()
         self.detached = detached
-        self.encoder = nn.GRU(3, 12, batch_first=True)
-        self.decoder = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 3))
+        self.encoder = nn.GRU(3, 24, batch_first=True)
+        self.decoder = nn.Sequential(nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         state = self.encoder(x)[1][0]
@@ -174,9 +174,9 @@ class Prototypes(nn.Module):
     def __init__(self, *, half: bool) -> None:
         super().__init__()
         self.half_precision = half
-        self.directions = nn.Parameter(torch.randn(10, 8))
+        self.directions = nn.Parameter(torch.randn(10, 12))
 
     def forward(self, z: Tensor) -> Tensor:
         cosine = F.normalize(z, dim=1) @ F.normalize(self.directions, dim=1).T
-        raised = (16.0 * cosine).half().exp() if self.half_precision else (16.0 * cosine).exp()
+        raised = (20.0 * cosine).half().exp() if self.half_precision else (20.0 * cosine).exp()
         return (raised / raised.sum(1, keepdim=True)).float()

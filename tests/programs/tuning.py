@@ -47,7 +47,8 @@ def small_cnn() -> nn.Sequential:
     """Two convolutions with norms and a dense layer."""
     return nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
-        nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.Flatten(), nn.Linear(384, 32))  # fmt: skip
+        nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.BatchNorm2d(24), nn.ReLU(),
+        nn.Flatten(), nn.Linear(384, 32))  # fmt: skip
 
 
 class Tuned(Rated):
