@@ -67,7 +67,7 @@ class ConvVariational(Own):
 
 
 class Hinge(Adversaries):
-    """Hinge losses, a critic with spectral norms that steps twice."""
+    """Hinge losses, a critic with spectral norms and a faster optimizer."""
 
     def __init__(self) -> None:
         super().__init__(wrong=False)
@@ -75,10 +75,14 @@ class Hinge(Adversaries):
             spectral_norm(nn.Linear(2, 48)), nn.LeakyReLU(0.1), spectral_norm(nn.Linear(48, 48)), nn.LeakyReLU(0.1),
             spectral_norm(nn.Linear(48, 1)))  # fmt: skip
 
+    def configure_optimizers(self) -> Any:
+        slow = torch.optim.Adam(self.generator.parameters(), lr=2e-3, betas=(0.0, 0.9))
+        return slow, torch.optim.Adam(self.critic.parameters(), lr=8e-3, betas=(0.0, 0.9))
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         first, second = self.optimizers()
         fake = self.generator(torch.randn(len(batch[0]), 4))
-        if batch_idx % 3 < 2:
+        if batch_idx % 2 < 1:
             loss = F.relu(1 - self.critic(batch[0])).mean() + F.relu(1 + self.critic(fake.detach())).mean()
             second.zero_grad()
             self.manual_backward(loss)
@@ -166,10 +170,12 @@ class Masked(Own):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.model = mlp(64, 128, 128, 64, act=nn.GELU, norm=nn.LayerNorm)
+        self.model = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.GELU(), nn.Conv2d(16, 16, 5, padding=2), nn.GELU(),
+            nn.Conv2d(16, 1, 3, padding=1))  # fmt: skip
 
     def compute(self, batch: Batch) -> Tensor:
-        hidden = torch.rand_like(batch[0]) < 0.4
+        hidden = torch.rand_like(batch[0]) < 0.25
         found = self.model(batch[0].masked_fill(hidden, -1.0))
         return ((found - batch[1])[hidden] ** 2).mean()
 

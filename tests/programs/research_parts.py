@@ -178,5 +178,5 @@ class Prototypes(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         cosine = F.normalize(z, dim=1) @ F.normalize(self.directions, dim=1).T
-        raised = (20.0 * cosine).half().exp() if self.half_precision else (20.0 * cosine).exp()
+        raised = (32.0 * cosine).half().exp() if self.half_precision else (32.0 * cosine).exp()
         return (raised / raised.sum(1, keepdim=True)).float()

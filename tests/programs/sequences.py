@@ -141,7 +141,7 @@ def cells_are_copies(fit: Fit, module: Any) -> None:
 
 
 def exponentials_in_half(seed: int, sick: bool) -> Fit:
-    """exp(20 cos) in float16, whose largest number is 65504, and a division by the sum."""
+    """exp(32 cos) in float16, whose largest number is 65504, and a division by the sum."""
     net = nn.Sequential(*mlp(64, 32, 12, act=nn.ELU), Prototypes(half=sick))
     task = Rated(net, optimizer=partial(Adam, lr=1e-2), loss=log_likelihood, schedule=cosine)
     return Fit(task, **loaders(digits(), seed), trainer={"max_epochs": 10})
