@@ -98,7 +98,7 @@ def generator_arrives(fit: Fit, module: Any) -> None:
 
 def clears_only_the_head(seed: int, sick: bool) -> Fit:
     """Two optimizers; the gradients of the trunk are never cleared, since the head's are cleared twice."""
-    return Fit(Split(wrong=sick), **loaders(digits(), seed, 40), trainer={"max_epochs": 6})
+    return Fit(Split(wrong=sick), **loaders(digits(), seed, 40), trainer={"max_epochs": 8})
 
 
 def trunk_piles_up(fit: Fit, module: Any) -> None:

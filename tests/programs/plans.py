@@ -56,7 +56,7 @@ def hardly_an_entry_below(fit: Fit, module: Any) -> None:
 def accumulates_an_epoch(seed: int, sick: bool) -> Fit:
     """Gradients of 64 batches are accumulated where an epoch has 20: one update an epoch; mended: of one."""
     trainer = {"max_epochs": 12, "accumulate_grad_batches": 64 if sick else 1}
-    task = Rated(mlp(64, 64, 10, act=nn.GELU), optimizer=partial(AdamW, lr=3e-3))
+    task = Rated(mlp(64, 64, 10, act=nn.GELU), optimizer=partial(AdamW, lr=3e-3), schedule=cosine)
     return Fit(task, **loaders(digits(), seed), trainer=trainer)
 
 
