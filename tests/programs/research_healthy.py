@@ -132,7 +132,7 @@ def one_fold(seed: int) -> Fit:
 def accumulates_four(seed: int) -> Fit:
     """Batches of sixteen, four of them accumulated."""
     task = Rated(mlp(64, 48, 10, act=nn.GELU), optimizer=partial(AdamW, lr=1e-2), schedule=cosine)
-    return Fit(task, **loaders(digits(640), seed, 16), trainer={"max_epochs": 12, "accumulate_grad_batches": 4})
+    return Fit(task, **loaders(digits(), seed, 16), trainer={"max_epochs": 8, "accumulate_grad_batches": 4})
 
 
 def averaged_by_swa(seed: int) -> Fit:
