@@ -49,6 +49,24 @@ def _block_medians(v: Floats) -> Floats:
     return np.concatenate([np.median(p, axis=1) for p in parts if p.size])
 
 
+def medians(rows: Floats) -> Floats:
+    """Return the median of every row without its NaN, NaN where a row has nothing else, shape (rows,).
+
+    What ``numpy.nanmedian`` returns; that imports ``numpy.ma``, which takes as long as a whole judgement.
+
+    Example:
+        >>> medians(np.array([[3.0, 1.0, np.nan, 2.0], [np.nan] * 4])).tolist()
+        [2.0, nan]
+    """
+    if not rows.size:
+        return np.full(len(rows), np.nan)
+    ascending, n = np.sort(rows, axis=1), (~np.isnan(rows)).sum(axis=1)  # NaN stands last
+    i = np.arange(len(rows))
+    with np.errstate(invalid="ignore"):  # both infinities
+        middle = np.stack([ascending[i, np.maximum(n - 1, 0) // 2], ascending[i, n // 2]])
+        return np.where(n > 0, middle.mean(axis=0), np.nan)
+
+
 def noise(values: npt.ArrayLike) -> float:
     """Return the standard deviation of the point-to-point noise; NaN below 3 points.
 
