@@ -30,7 +30,8 @@ class Written(Mapping[str, Floats]):
         where: file and line, for messages.
 
     Example:
-        >>> row = written_sample('{"step":5,"epoch":0,"stage":"train","values":{"loss_call/value":[1.5,null]}}', "line 2")
+        >>> line = '{"step":5,"epoch":0,"stage":"train","values":{"loss_call/value":[1.5,null]}}'
+        >>> row = written_sample(line, "line 2")
         >>> row.step, row.count("loss_call/value"), row["loss_call/value"].tolist()
         (5, 2, [1.5, nan])
     """
