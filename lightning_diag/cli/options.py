@@ -17,6 +17,7 @@ from lightning_diag.gate import Decision
 from lightning_diag.sinks.formats import FORMATS, Format
 from lightning_diag.sinks.full import print_full
 
+NO_RUN = "a run leaves history.jsonl in its log directory if Diagnostics() is a callback"
 _RULES = "`lightning-diag rules` lists the rules"
 
 
@@ -140,7 +141,7 @@ def emit(decision: Decision, chosen: list[tuple[Format, str]]) -> int:
     sys.stdout.flush()
     for run in decision.runs:
         if run.problem:
-            refuse(run.problem, "a run leaves history.jsonl in its log directory if Diagnostics() is a callback")
+            refuse(run.problem, NO_RUN)
     return decision.exit_code
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lightning_diag.checking import find_runs
-from lightning_diag.cli.options import add_judging, checker_of, settings_of, write
+from lightning_diag.cli.options import NO_RUN, add_judging, checker_of, settings_of, write
 from lightning_diag.cli.refusal import Refused
 from lightning_diag.records import History, HistoryError
 
@@ -44,9 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
         text = page(decision, history)
     except HistoryError as error:
-        raise Refused(
-            str(error), "a run leaves history.jsonl in its log directory if Diagnostics() is a callback"
-        ) from error
+        raise Refused(str(error), NO_RUN) from error
     try:
         write(Path(options.html), text)
     except OSError as error:

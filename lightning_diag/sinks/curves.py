@@ -94,7 +94,8 @@ def _axes(low: float, high: float, first: int, last: int, decades: bool) -> Iter
     style = 'font-size="11" fill="currentColor" opacity="0.7"'
     for value in np.linspace(low, high, 5)[1:-1].tolist():
         y = _y(value, (low, high))
-        yield f'<line x1="{_LEFT}" x2="{_WIDE - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" opacity="0.15"/>'
+        ends = f'x1="{_LEFT}" x2="{_WIDE - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
+        yield f'<line {ends} stroke="currentColor" opacity="0.15"/>'
         text = f"{10**value:.1e}" if decades else f"{value:.3g}"
         yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" {style}>{text}</text>'
     for step, anchor in ((first, "start"), (last, "end")):
