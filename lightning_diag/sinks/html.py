@@ -16,25 +16,41 @@ from lightning_diag.sinks.wording import Group, grouped, printable, unjudged, wh
 
 _MOST_FINDINGS = 200  # shown one by one; a page of ten thousand helps nobody
 _STYLE = """
-:root{--ink:#1c2330;--dim:#667085;--line:#d9dee7;--paper:#fff;--soft:#f6f8fb;--error:#b42318;--warning:#b54708;
---info:#175cd3;--healthy:#067647;--cure:#067647}
-@media (prefers-color-scheme:dark){:root{--ink:#e6e9ef;--dim:#98a2b3;--line:#344054;--paper:#161b26;--soft:#1f2633;
---error:#f97066;--warning:#fdb022;--info:#84caff;--healthy:#47cd89;--cure:#47cd89}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:24px 20px 60px}h1{font-size:24px;margin:0}
-h2{font-size:18px;margin:34px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}.dim{color:var(--dim)}code{font-family:ui-monospace,monospace;
-overflow-wrap:anywhere}.verdict{display:inline-block;padding:1px 10px;border-radius:12px;color:#fff;font-weight:600}
-.verdict.error{background:#b42318}.verdict.warning{background:#b54708}.verdict.healthy{background:#067647}
-.verdict.unknown{background:#667085}.finding{border:1px solid var(--line);border-left:5px solid var(--dim);
-border-radius:6px;padding:10px 14px;margin:10px 0;background:var(--soft);overflow-wrap:anywhere}
-.finding.error{border-left-color:var(--error)}.finding.warning{border-left-color:var(--warning)}
-.finding.info{border-left-color:var(--info)}.finding p{margin:4px 0}.cure{color:var(--cure)}.below{margin-left:18px;
-color:var(--dim)}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:16px}
-figure{margin:0}figcaption{font-weight:600;overflow-wrap:anywhere}figcaption span{font-weight:400;color:var(--dim)}
-svg{width:100%;height:auto;display:block}.heatmap{margin:14px 0;overflow-x:auto}.heatmap img{max-width:100%;height:auto;
-border-radius:4px}table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:4px 10px 4px 0;
-border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
-""".replace("\n", "")
+:root{--ink:#1c2330;--dim:#667085;--line:#d9dee7;--paper:#fff;--soft:#f6f8fb;--error:#b42318;--warning:#b54708;--info:#175cd3;--healthy:#067647;--cure:#067647}
+@media
+(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--dim:#98a2b3;--line:#344054;--paper:#161b26;--soft:#1f2633;--error:#f97066;--warning:#fdb022;--info:#84caff;--healthy:#47cd89;--cure:#47cd89}
+}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:24px 20px 60px}
+h1{font-size:24px;margin:0}
+h2{font-size:18px;margin:34px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}
+.dim{color:var(--dim)}
+code{font-family:ui-monospace,monospace;overflow-wrap:anywhere}
+.verdict{display:inline-block;padding:1px 10px;border-radius:12px;color:#fff;font-weight:600}
+.verdict.error{background:#b42318}
+.verdict.warning{background:#b54708}
+.verdict.healthy{background:#067647}
+.verdict.unknown{background:#667085}
+.finding{border:1px solid var(--line);border-left:5px solid var(--dim);border-radius:6px;padding:10px 14px;margin:10px
+0;background:var(--soft);overflow-wrap:anywhere}
+.finding.error{border-left-color:var(--error)}
+.finding.warning{border-left-color:var(--warning)}
+.finding.info{border-left-color:var(--info)}
+.finding p{margin:4px 0}
+.cure{color:var(--cure)}
+.below{margin-left:18px;color:var(--dim)}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:16px}
+figure{margin:0}
+figcaption{font-weight:600;overflow-wrap:anywhere}
+figcaption span{font-weight:400;color:var(--dim)}
+svg{width:100%;height:auto;display:block}
+.heatmap{margin:14px 0;overflow-x:auto}
+.heatmap img{max-width:100%;height:auto;border-radius:4px}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:4px 10px 4px 0;border-bottom:1px solid
+var(--line);vertical-align:top;overflow-wrap:anywhere}
+"""
 
 
 def page(decision: Decision, history: History | None) -> str:
