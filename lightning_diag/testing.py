@@ -93,7 +93,8 @@ def _quiet() -> Iterator[None]:
     """Silence what Lightning says of itself, and its advice: tests that make warnings errors would stumble over it."""
     import logging
 
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]
+    names = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         for package in ("lightning.fabric", "lightning_fabric"):
