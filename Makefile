@@ -9,7 +9,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up-with-$(notdir $(CONSTRAINTS))
 EXAMPLES = $(sort $(wildcard examples/*.py))
-BENCHMARKS = benchmarks/overhead.py benchmarks/exchange.py
+BENCHMARKS = benchmarks/overhead.py benchmarks/exchange.py benchmarks/check.py
 
 # One thread a process: on few cores more of them only wait for each other, and one thread is repeatable.
 export OMP_NUM_THREADS = 1
