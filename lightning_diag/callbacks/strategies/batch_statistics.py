@@ -43,8 +43,9 @@ class BatchStatistics:
         if not self.batches or not any(_tracks(m) for m in module.modules()):
             return
         reason = refuses_step(module)
-        if not module.automatic_optimization and type(module).forward.__qualname__ != "LightningModule.forward":
-            reason = ""
+        if not module.automatic_optimization:
+            missing = type(module).forward.__qualname__ == "LightningModule.forward"
+            reason = "it has manual optimization and no forward(batch[0]) to call instead" if missing else ""
         if reason:
             raise ValueError(
                 f"statistics of BatchNorm cannot be recomputed for {type(module).__name__}: {reason}; "
@@ -111,11 +112,11 @@ def _loader(trainer: Any) -> Iterable[Any] | None:
     if isinstance(loader, (dict, list, tuple)):
         combined = CombinedLoader(loader, "max_size_cycle")
         return _first(combined)
-    if iter(loader) is loader:
+    if isinstance(loader, Iterator):
         warnings.warn(
             "the training data can be read only once, so statistics of BatchNorm are not recomputed for the averaged "
             "weights; batchnorm_batches=0 says that this is meant",
-            stacklevel=2,
+            stacklevel=1,
         )
         return None
     if isinstance(loader, DataLoader) and loader.persistent_workers:  # a second iterator would restart the first

@@ -116,7 +116,7 @@ class StopEarly(EarlyStopping):
             return
         if not self.best_path:
             warnings.warn(
-                f"StopEarly saw no finite {self.monitor or 'metric'}: the module keeps its last weights", stacklevel=2
+                f"StopEarly saw no finite {self.monitor or 'metric'}: the module keeps its last weights", stacklevel=1
             )
             return
         checkpoint = trainer.strategy.load_checkpoint(self.best_path)

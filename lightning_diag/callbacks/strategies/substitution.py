@@ -27,7 +27,7 @@ class Substitution:
     """
 
     def __init__(self, original: Callable[..., Any], *, own: bool) -> None:
-        self.original, self.own = original, own
+        self.original, self.own, self.__name__ = original, own, _NAME  # pickle asks a method for its name
         self.__wrapped__ = getattr(original, "__wrapped__", original)  # Lightning looks at the arguments of the step
         self.changes: list[Change] = []
         self._last: tuple[Any, Any] | None = None
