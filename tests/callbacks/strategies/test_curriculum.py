@@ -58,7 +58,15 @@ def test_easy_samples_come_first_and_all_in_the_end(tmp_path: Path, workers: int
 def test_easy_samples_come_more_often(tmp_path: Path) -> None:
     watcher = Watcher()
     curriculum = Curriculum(RANK, by="weight", strength=2.0, until=1.0)
-    run(tmp_path, watcher, curriculum, loaders=Numbered(), max_epochs=40, limit_val_batches=0)
+    run(
+        tmp_path,
+        watcher,
+        curriculum,
+        loaders=Numbered(),
+        max_epochs=40,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+    )
     counts = torch.bincount(torch.tensor(sum(epochs(watcher)[:10], [])), minlength=160).float()
     ratio = float(counts[:40].sum() / counts[-40:].sum())
     assert 2.5 < ratio < 5.5  # exp(1.5 * 7/8 of the strength) is 3.7 between the middles of the quarters
@@ -125,7 +133,7 @@ class Remembers(Watcher):
 @pytest.mark.parametrize("kind", [Plain, Hand, Two, Dropping])
 def test_difficulty_is_the_loss_of_each_sample(tmp_path: Path, kind: type[Plain]) -> None:
     watcher, curriculum = Remembers(), Curriculum(start=0.25, until=1.0)
-    module, fitter = run(tmp_path, watcher, curriculum, module=kind, loaders=Numbered(), max_epochs=4)
+    _, fitter = run(tmp_path, watcher, curriculum, module=kind, loaders=Numbered(), max_epochs=4)
     wanted = watcher.losses + (watcher.squares if kind is Two else 0)
     assert curriculum.difficulty is not None
     assert torch.allclose(curriculum.difficulty, wanted, atol=1e-5)

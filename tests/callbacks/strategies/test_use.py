@@ -1,8 +1,9 @@
-"""All strategies alike: beside Diagnostics, from a LightningCLI, in the other package's Trainer, pickled, unused stages."""
+"""All strategies alike: with Diagnostics, from a configuration, in the other Trainer, pickled, in other stages."""
 
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentParser
+import torch.nn.functional as F
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Callback, callbacks as lightning_callbacks
 from torch.utils.data import DataLoader
 
@@ -99,55 +101,59 @@ class Predicts(Plain):
 class Other(pl.LightningModule):
     """A module of the other package."""
 
-    __init__ = Plain.__init__
-    training_step = Plain.training_step
-    validation_step = Plain.validation_step
-    configure_optimizers = Plain.configure_optimizers
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Plain().net
 
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return F.cross_entropy(self.net(batch[0]), batch[1])
 
-def other_module() -> pl.LightningModule:
-    module = Other.__new__(Other)
-    pl.LightningModule.__init__(module)
-    source = Plain()
-    module.net, module.accuracy = source.net, source.accuracy
-    module.lr, module.decay, module.fail_at = source.lr, source.decay, source.fail_at
-    return module
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.05)
 
 
 @pytest.mark.parametrize("make", ALL)
 def test_the_trainer_of_the_other_package(tmp_path: Path, make: Make) -> None:
-    module, loaders = other_module(), Shuffled()
-    with quietly():
+    module, loaders = Other(), Shuffled()
+    with quietly(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|lightning_utilities")
+        warnings.filterwarnings("ignore", "isinstance.treespec, LeafSpec", FutureWarning)
         fitter = pl.Trainer(**QUIET, max_epochs=2, default_root_dir=str(tmp_path), callbacks=[make()])
         fitter.fit(module, loaders.train_dataloader(), loaders.val_dataloader())
     assert float(fitter.callback_metrics["val_loss"]) < 1.3
 
 
+def made(name: str, **options: Any) -> Any:
+    """The callback that a configuration describes, as LightningCLI makes it."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callback", type=Callback)
+    described = {"class_path": f"lightning_diag.{name}", **({"init_args": options} if options else {})}
+    given = parser.parse_object({"callback": described})
+    assert "class_path" in parser.dump(given)
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name before 4.49
+    return instantiate(given).callback
+
+
 @pytest.mark.parametrize("name", [p.id for p in ALL if NEW or p.id not in ("EMA", "PolyakAveraging")])
 def test_a_command_line_makes_it_from_a_configuration(name: str) -> None:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--callback", type=Callback)
-    given = parser.parse_object({"callback": {"class_path": f"lightning_diag.{name}"}})
-    made = parser.instantiate_classes(given).callback
-    assert type(made) is getattr(strategies, name)
-    assert parser.dump(given)
+    assert type(made(name)) is getattr(strategies, name)
 
 
-def test_values_of_a_configuration_are_checked_by_their_types() -> None:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--callback", type=Callback)
-    options = {"difficulty": [1.0, 2.0], "by": "weight"}
-    given = parser.parse_object({"callback": {"class_path": "lightning_diag.Curriculum", "init_args": options}})
-    assert parser.instantiate_classes(given).callback.difficulty.tolist() == [1.0, 2.0]
-    options = {"inputs": "image", "decay": "cosine"}
-    given = parser.parse_object({"callback": {"class_path": "lightning_diag.InputNoise", "init_args": options}})
-    assert parser.instantiate_classes(given).callback.inputs == "image"
+def test_values_of_a_configuration_are_taken_over() -> None:
+    assert made("Curriculum", difficulty=[1.0, 2.0], by="weight").difficulty.tolist() == [1.0, 2.0]
+    assert made("InputNoise", inputs="image", decay="cosine").inputs == "image"
+    assert made("StopEarly", mode="max").mode == "max"
+    with pytest.raises(ArgumentError, match="orders"):
+        made("Curriculum", by="orders")
 
 
 def test_all_at_once(tmp_path: Path) -> None:
     callbacks = [p.values[0]() for p in ALL if NEW or not p.marks]  # type: ignore[operator]
     callbacks = [c for c in callbacks if type(c).__name__ != "PolyakAveraging"]
     doctor = Diagnostics(verbose=False)
-    module, fitter = run(tmp_path, *callbacks, doctor, max_epochs=4)
+    _, fitter = run(tmp_path, *callbacks, doctor, max_epochs=4)
     assert float(fitter.callback_metrics["val_loss"]) < 1.3
     assert doctor.report.count("crashed") == 0
