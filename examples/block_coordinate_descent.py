@@ -68,7 +68,8 @@ def fit(seed: int, epochs: int, x: Tensor, lr: float, epochs_a_block: int) -> fl
     L.seed_everything(seed, verbose=False)
     module = SparseCoding(len(x), x.shape[1], lr)
     callbacks: list[L.Callback] = [OneBlockAtATime(epochs_a_block)] if epochs_a_block else []
-    loader = DataLoader([[x, torch.arange(len(x))]] * 10, batch_size=None)  # type: ignore[arg-type]  # batches as they are
+    batches: Any = [[x, torch.arange(len(x))]] * 10
+    loader: DataLoader[Any] = DataLoader(batches, batch_size=None)
     L.Trainer(max_epochs=epochs, callbacks=callbacks, log_every_n_steps=1, **QUIET).fit(module, loader)
     return module.objective
 
