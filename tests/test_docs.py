@@ -14,7 +14,8 @@ import pytest
 from lightning_diag.rules import rule_infos
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")]
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/strategies.md")
+PAGES = [ROOT / name for name in NAMES]
 
 
 @pytest.fixture
