@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
+    from lightning_diag.callbacks.strategies import EMA, Curriculum, InputNoise, MixUp, PolyakAveraging, StopEarly
     from lightning_diag.callbacks.surgery import InsertDropout, InsertNormalization, SwapActivations
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
     from lightning_diag.records import History, HistoryError
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "Diagnostics": "callbacks.diagnostics",
+        "EMA": "callbacks.strategies",
+        "Curriculum": "callbacks.strategies",
+        "InputNoise": "callbacks.strategies",
+        "MixUp": "callbacks.strategies",
+        "PolyakAveraging": "callbacks.strategies",
+        "StopEarly": "callbacks.strategies",
         "Finding": "findings",
         "Outcome": "findings",
         "Prescription": "findings",
@@ -73,16 +80,22 @@ else:
 
 
 __all__ = [
+    "EMA",
+    "Curriculum",
     "Diagnostics",
     "Finding",
     "History",
     "HistoryError",
+    "InputNoise",
     "InsertDropout",
     "InsertNormalization",
+    "MixUp",
     "Outcome",
+    "PolyakAveraging",
     "Prescription",
     "Report",
     "Severity",
+    "StopEarly",
     "SwapActivations",
     "UnhealthyTraining",
     "check",

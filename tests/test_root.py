@@ -17,6 +17,7 @@ PUBLIC = (
     "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Report", "Severity",
     "UnhealthyTraining", "check", "InsertDropout", "InsertNormalization", "SwapActivations", "convert_normalization",
     "fold_batchnorm", "insert_dropout", "insert_normalization", "remove_normalization", "swap_activations",
+    "Curriculum", "EMA", "InputNoise", "MixUp", "PolyakAveraging", "StopEarly",
 )  # fmt: skip
 
 
