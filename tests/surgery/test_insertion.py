@@ -230,7 +230,7 @@ def test_a_custom_cell_stays_and_a_named_one_too() -> None:
     places = {p.name: p.reason for p in normalization_places(m.Cell(), "layer")}
     assert places["inner"] == "it is part of a recurrent cell: called on its own result"
 
-    class MyCell(nn.Module):
+    class MyGRUCell(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.gates = nn.Linear(5, 8)
@@ -238,7 +238,7 @@ def test_a_custom_cell_stays_and_a_named_one_too() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.tanh(self.gates(x))
 
-    model = nn.Sequential(MyCell(), nn.Linear(8, 2))
+    model = nn.Sequential(MyGRUCell(), nn.Linear(8, 2))
     assert {p.name: p.reason for p in normalization_places(model)}["0.gates"].startswith("it is part of a recurrent")
 
 
