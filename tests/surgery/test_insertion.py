@@ -343,9 +343,9 @@ def test_an_example_of_one_sample_is_enough() -> None:
     """Such as the example_input_array of many LightningModules; the trial of a training pass doubles it."""
     for build, shape in [(lambda: m.mlp(5, 8, 2), (1, 5)), (m.Branching, (1, 5)), (m.Unet, (1, 3, 8, 8))]:
         model, x = build(), torch.randn(shape)
-        insert_normalization(model, "batch", example_inputs=x, batch_size=32)
+        insert_normalization(model, "batch", example_inputs=x)
         before = fingerprint(model)
-        insert_normalization(model, "batch", example_inputs=x, batch_size=32)
+        insert_normalization(model, "batch", example_inputs=x)
         assert fingerprint(model) == before
         assert len(inserted(model)) >= 1
 
