@@ -172,7 +172,7 @@ def test_a_checkpoint_from_before_is_refused_and_one_from_after_restored(tmp_pat
 
 
 def test_weights_for_another_activation_are_refused(tmp_path: Path) -> None:
-    before, after = tmp_path / "before.ckpt", tmp_path / "after.ckpt"
+    before, after, weights = (tmp_path / f"{name}.ckpt" for name in ("before", "after", "weights"))
     with quietly():
         run = trainer()
         run.fit(Net(), loader())
@@ -182,6 +182,8 @@ def test_weights_for_another_activation_are_refused(tmp_path: Path) -> None:
         trainer(InsertDropout(0.1, verbose=False), max_epochs=2).fit(Net(), loader(), ckpt_path=before)
         run = trainer(SwapActivations("gelu", verbose=False))
         run.fit(Net(), loader())
+        run.save_checkpoint(weights, weights_only=True)
+        trainer(SwapActivations("gelu", verbose=False)).test(Net(), loader(), ckpt_path=weights)
         run.save_checkpoint(after)
         resumed = Net()
         trainer(SwapActivations("gelu", verbose=False), max_epochs=2).fit(resumed, loader(), ckpt_path=after)
