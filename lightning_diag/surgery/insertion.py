@@ -104,8 +104,10 @@ def normalization_places(
 
 def _insert(changes: Changes, place: Place, row: Normalization) -> None:
     assert place.carrier is not None
-    like = next(p for p in place.layer.parameters() if p.is_floating_point())
-    norm = row.build(place.channels, place.axes).to(device=like.device, dtype=like.dtype)
+    like = next(place.layer.parameters())
+    norm = row.build(place.channels, place.axes).to(like.device)
+    if like.is_floating_point():  # that of a quantized layer is not
+        norm = norm.to(like.dtype)
     changes.follow(place.carrier, "norm", norm, row.layout(place.axes))
     if place.drop_bias:
         changes.set_parameter(place.layer, "bias", None)

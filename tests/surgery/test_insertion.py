@@ -372,3 +372,12 @@ def test_a_changed_model_can_still_be_traced_and_exported() -> None:
     expected = outputs(model, x)[0]
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(x), expected)
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
+
+
+def test_norms_are_made_where_the_layer_is() -> None:
+    with torch.device("meta"):
+        model = m.mlp(5, 8, 2)
+    assert insert_normalization(model)[0].norm.weight.device.type == "meta"
+    half = insert_normalization(m.mlp(5, 8, 2).bfloat16().eval(), "rms")
+    assert half[0].norm.weight.dtype == torch.bfloat16
+    assert not half[0].norm.training
