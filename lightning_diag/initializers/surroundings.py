@@ -49,20 +49,25 @@ def surroundings(model: nn.Module, example_inputs: Any = None) -> Surroundings:
         ValueError: the model cannot run on the inputs.
     """
     found = Surroundings()
+    model = entry(model)
     if example_inputs is not None:
         with untouched(model):
-            modes = [(m, m.training) for m in model.modules()]
             try:
                 _read(model.train(), record(model, example_inputs), found, last=True)
             except Exception as error:
                 raise ValueError(
                     f"{type(model).__name__} cannot run on the example inputs: {type(error).__name__}: {error}"
                 ) from error
-            finally:
-                for module, training in modes:
-                    module.training = training
     _trace(model, found, last=True)
     return found
+
+
+def entry(model: nn.Module) -> nn.Module:
+    """Return what takes the inputs of a model: itself, or its only child with layers if it has no ``forward``."""
+    name = getattr(type(model).forward, "__qualname__", "")
+    children = [m for m in model.children() if any(isinstance(x, AFFINE) for x in m.modules())]
+    missing = name.endswith(("_forward_unimplemented", "LightningModule.forward"))
+    return entry(children[0]) if missing and len(children) == 1 else model
 
 
 def _trace(model: nn.Module, found: Surroundings, *, last: bool) -> None:
@@ -124,7 +129,7 @@ def _transformer(layer: nn.Module, found: Surroundings) -> None:
 
 
 def residual_ends(order: Order) -> Iterator[nn.Module]:
-    """Yield the last module with weights of each residual branch: the longer of two ways from a common step to a sum."""
+    """Yield the last module with weights of each residual branch: of two ways from a step to a sum, the longer."""
     for call in order.calls:
         parts = sorted(set(call.inputs))
         if call.kind != "sum" or len(parts) != 2:

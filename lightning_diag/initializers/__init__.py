@@ -1,0 +1,40 @@
+"""How weights and biases start: rows that fill a tensor, and a policy that walks a model.
+
+>>> from torch import nn
+>>> net = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 2))
+>>> _ = initialize(net, "xavier_uniform", bias="prior", prior=[9, 1])
+>>> net[2].bias.softmax(0)
+tensor([0.9000, 0.1000], grad_fn=<SoftmaxBackward0>)
+"""
+
+from lightning_diag.initializers.biases import BIASES, class_counts, prior_bias, set_output_bias
+from lightning_diag.initializers.gains import GAINS, Gain, gain_of
+from lightning_diag.initializers.plans import Assignment, left_out
+from lightning_diag.initializers.policy import OUTPUTS, RESIDUALS, initialize, plan
+from lightning_diag.initializers.pretrained import altered_layers, initialized_by, is_pretrained, mark_pretrained
+from lightning_diag.initializers.rows import INITIALIZERS, Block, Initializer, Options, initializer
+
+__all__ = [
+    "BIASES",
+    "GAINS",
+    "INITIALIZERS",
+    "OUTPUTS",
+    "RESIDUALS",
+    "Assignment",
+    "Block",
+    "Gain",
+    "Initializer",
+    "Options",
+    "altered_layers",
+    "class_counts",
+    "gain_of",
+    "initialize",
+    "initialized_by",
+    "initializer",
+    "is_pretrained",
+    "left_out",
+    "mark_pretrained",
+    "plan",
+    "prior_bias",
+    "set_output_bias",
+]
