@@ -12,7 +12,9 @@ from lightning_diag.initializers.gains import GAINS, Gain, gain_of
 from lightning_diag.initializers.plans import Assignment, left_out
 from lightning_diag.initializers.policy import OUTPUTS, RESIDUALS, initialize, plan
 from lightning_diag.initializers.pretrained import altered_layers, initialized_by, is_pretrained, mark_pretrained
+from lightning_diag.initializers.report import InitReport, init_report
 from lightning_diag.initializers.rows import INITIALIZERS, Block, Initializer, Options, initializer
+from lightning_diag.initializers.signals import LayerSignal, measure
 
 __all__ = [
     "BIASES",
@@ -23,17 +25,21 @@ __all__ = [
     "Assignment",
     "Block",
     "Gain",
+    "InitReport",
     "Initializer",
+    "LayerSignal",
     "Options",
     "altered_layers",
     "class_counts",
     "gain_of",
+    "init_report",
     "initialize",
     "initialized_by",
     "initializer",
     "is_pretrained",
     "left_out",
     "mark_pretrained",
+    "measure",
     "plan",
     "prior_bias",
     "set_output_bias",
