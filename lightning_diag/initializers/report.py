@@ -21,7 +21,7 @@ from lightning_diag.initializers.signals import LayerSignal, measure
 
 NOW = "as it is"
 _LEGEND = (
-    "nV(w): inputs times variance of the weights. growth: n V(w) E[f(z)^2] / V(z), 1 keeps the signal. mean, std, RMS,\n"
+    "nV(w): inputs times variance of the weights. growth: n V(w) E[f(z)^2] / V(z), 1 keeps the signal. mean, std, RMS, "
     "zero and flat (saturated): of the activations f(z). grad: RMS of the gradient, 1 at the output."
 )
 
