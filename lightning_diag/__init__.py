@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
+    from lightning_diag.callbacks.initialize import Initialize
+    from lightning_diag.callbacks.preprocess import Preprocess
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
+    from lightning_diag.initializers import init_report, initialize, mark_pretrained
     from lightning_diag.records import History, HistoryError
     from lightning_diag.rules import check
 
@@ -34,7 +37,12 @@ else:
         "UnhealthyTraining": "findings",
         "History": "records",
         "HistoryError": "records",
+        "Initialize": "callbacks.initialize",
+        "Preprocess": "callbacks.preprocess",
         "check": "rules",
+        "init_report": "initializers",
+        "initialize": "initializers",
+        "mark_pretrained": "initializers",
     }
 
     def __getattr__(name):
@@ -59,10 +67,15 @@ __all__ = [
     "Finding",
     "History",
     "HistoryError",
+    "Initialize",
     "Outcome",
+    "Preprocess",
     "Prescription",
     "Report",
     "Severity",
     "UnhealthyTraining",
     "check",
+    "init_report",
+    "initialize",
+    "mark_pretrained",
 ]

@@ -9,7 +9,7 @@ tensor([0.9000, 0.1000], grad_fn=<SoftmaxBackward0>)
 
 from lightning_diag.initializers.biases import BIASES, class_counts, prior_bias, set_output_bias
 from lightning_diag.initializers.gains import GAINS, Gain, gain_of
-from lightning_diag.initializers.plans import Assignment, left_out
+from lightning_diag.initializers.plans import Assignment, is_excluded, left_out
 from lightning_diag.initializers.policy import OUTPUTS, RESIDUALS, initialize, plan
 from lightning_diag.initializers.pretrained import altered_layers, initialized_by, is_pretrained, mark_pretrained
 from lightning_diag.initializers.report import InitReport, init_report
@@ -36,6 +36,7 @@ __all__ = [
     "initialize",
     "initialized_by",
     "initializer",
+    "is_excluded",
     "is_pretrained",
     "left_out",
     "mark_pretrained",

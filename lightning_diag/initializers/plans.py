@@ -80,9 +80,12 @@ def excluded(name: str, module: nn.Module, globs: tuple[str, ...]) -> str:
     """Return why a module is not to be touched, "" if it may be."""
     if is_pretrained(module):
         return "marked as pretrained"
-    if any(fnmatchcase(name, g) or fnmatchcase(name, f"{g}.*") for g in globs):
-        return "excluded"
-    return ""
+    return "excluded" if is_excluded(name, globs) else ""
+
+
+def is_excluded(name: str, globs: Iterable[str]) -> bool:
+    """Return whether a module, or one that it is part of, is named by a glob."""
+    return any(fnmatchcase(name, g) or fnmatchcase(name, f"{g}.*") for g in globs)
 
 
 def weight_of(module: nn.Module, parameter: str) -> Tensor:

@@ -16,7 +16,7 @@ TARGET: Final = "target_preprocessing"
 
 
 class ApplyToInput:
-    """A forward pre-hook that maps the input of a module; ``calls`` counts how often it did.
+    """A forward pre-hook that maps the input of a module; ``called`` is set once it did.
 
     Args:
         preprocessing: what maps it.
@@ -24,13 +24,13 @@ class ApplyToInput:
     """
 
     def __init__(self, preprocessing: Preprocessing, key: int | str) -> None:
-        self.preprocessing, self.key, self.calls = preprocessing, key, 0
+        self.preprocessing, self.key, self.called = preprocessing, key, False
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the arguments with the input mapped."""
-        if "forward" in vars(module):  # a strategy calls training_step through forward: this is no input
+        if is_redirected(module):
             return None
-        self.calls += 1
+        self.called = True
         if isinstance(self.key, str) and self.key in kwargs:
             return args, {**kwargs, self.key: self._map(kwargs[self.key])}
         if not args:
@@ -56,11 +56,16 @@ class UndoOnOutput:
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
         """Return the output in the units of the targets."""
-        if self.paused or "forward" in vars(module):
+        if self.paused or is_redirected(module):
             return None
         if not isinstance(out, Tensor):
             raise TypeError(f"only a tensor can be brought back to the units of the targets, got {type(out).__name__}")
         return self.preprocessing.inverse(out)
+
+
+def is_redirected(module: nn.Module) -> bool:
+    """Return whether ``forward`` stands for ``training_step``: so strategies of Lightning call it, with a batch."""
+    return "wrapped_forward" in getattr(vars(module).get("forward"), "__qualname__", "")
 
 
 def attach(
