@@ -14,8 +14,8 @@ from lightning_diag.records import History
 from lightning_diag.rules import check
 
 PUBLIC = (
-    "Diagnostics", "Finding", "History", "HistoryError", "Initialize", "Outcome", "Preprocess", "Prescription", "Report",
-    "Severity", "UnhealthyTraining", "check", "init_report", "initialize", "mark_pretrained",
+    "Diagnostics", "Finding", "History", "HistoryError", "Initialize", "Outcome", "Preprocess", "Prescription",
+    "Report", "Severity", "UnhealthyTraining", "check", "init_report", "initialize", "mark_pretrained",
 )  # fmt: skip
 
 
