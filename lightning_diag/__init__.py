@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
+    from lightning_diag.recipe import Recipe
     from lightning_diag.records import History, HistoryError
     from lightning_diag.rules import check
 
@@ -32,6 +33,7 @@ else:
         "Report": "findings",
         "Severity": "findings",
         "UnhealthyTraining": "findings",
+        "Recipe": "recipe",
         "History": "records",
         "HistoryError": "records",
         "check": "rules",
@@ -61,6 +63,7 @@ __all__ = [
     "HistoryError",
     "Outcome",
     "Prescription",
+    "Recipe",
     "Report",
     "Severity",
     "UnhealthyTraining",

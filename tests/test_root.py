@@ -14,8 +14,8 @@ from lightning_diag.records import History
 from lightning_diag.rules import check
 
 PUBLIC = (
-    "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Report", "Severity",
-    "UnhealthyTraining", "check",
+    "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Recipe", "Report",
+    "Severity", "UnhealthyTraining", "check",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_a_star_import_gives_the_public_names() -> None:
     assert set(space) - {"__builtins__"} == set(lightning_diag.__all__)
 
 
-@pytest.mark.parametrize("name", ["check", "History", "Report"])
+@pytest.mark.parametrize("name", ["check", "History", "Recipe", "Report"])
 def test_reading_needs_no_torch(name: str) -> None:
     code = f"import sys; from lightning_diag import {name}; print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
