@@ -56,10 +56,12 @@ NUMBERS: Final[Mapping[str, Range]] = {
     "accumulate_grad_batches": COUNT,
 }
 _FLAGS: Final = ("nesterov", "decay_embeddings", "shuffle")
-_WITH_MOMENTUM: Final = ("sgd", "momentum", "nesterov", "rmsprop", "muon")
-_WITH_NESTEROV: Final = ("sgd", "momentum", "nesterov", "muon")
-_WITH_BETAS: Final = ("adam", "adamw", "adamax", "nadam", "radam")
-_WITH_SMOOTHING: Final = ("rmsprop", "adadelta")
+_TAKERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "momentum": ("sgd", "momentum", "nesterov", "rmsprop", "muon"),
+    "nesterov": ("sgd", "momentum", "nesterov", "muon"),
+    "betas": ("adam", "adamw", "adamax", "nadam", "radam"),
+    "smoothing": ("rmsprop", "adadelta"),
+}
 _WITHOUT_EPS: Final = ("sgd", "momentum", "nesterov", "asgd", "rprop", "adafactor")
 
 
@@ -127,10 +129,11 @@ def _optimizer_fields(r: Recipe) -> None:
         return
     if r.lr is None:
         raise ValueError(f"Recipe(optimizer={r.optimizer!r}) needs a learning rate: give lr")
-    for name, takers in (("momentum", _WITH_MOMENTUM), ("nesterov", _WITH_NESTEROV), ("betas", _WITH_BETAS),
-                         ("smoothing", _WITH_SMOOTHING)):  # fmt: skip
-        if getattr(r, name) is not None and r.optimizer not in takers:
-            raise ValueError(f"{r.optimizer} takes no {name}; those that do: {', '.join(takers)}")
+    wanted = {name for name in _TAKERS if getattr(r, name) is not None}
+    wanted.update(name for settings in (r.overrides or {}).values() for name in settings if name in _TAKERS)
+    for name in sorted(wanted):
+        if r.optimizer not in _TAKERS[name]:
+            raise ValueError(f"{r.optimizer} takes no {name}; those that do: {', '.join(_TAKERS[name])}")
     if r.eps is not None and r.optimizer in _WITHOUT_EPS:
         raise ValueError(f"{r.optimizer} takes no eps; without it are {', '.join(_WITHOUT_EPS)}")
     if r.optimizer == "rprop" and r.weight_decay:

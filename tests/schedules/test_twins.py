@@ -44,9 +44,9 @@ ROWS: dict[str, tuple[Callable[[float], float], Callable[[torch.optim.Optimizer]
                    partial(twins.CyclicLR, base_lr=0.2, max_lr=1.0, step_size_up=6, cycle_momentum=False), 60),
     "triangular2": (partial(s.triangular2, half_period=6, low=0.2), partial(
         twins.CyclicLR, base_lr=0.2, max_lr=1.0, step_size_up=6, mode="triangular2", cycle_momentum=False), 60),
-    "exp_range": (partial(s.exp_range, half_period=6, low=0.2, gamma=0.97), partial(
-        twins.CyclicLR, base_lr=0.2, max_lr=1.0, step_size_up=6, mode="exp_range", gamma=0.97, cycle_momentum=False), 60,
-    ),
+    "exp_range": (partial(s.exp_range, half_period=6, low=0.2, gamma=0.97),
+                  partial(twins.CyclicLR, base_lr=0.2, max_lr=1.0, step_size_up=6, mode="exp_range", gamma=0.97,
+                          cycle_momentum=False), 60),
     "cosine_restarts": (partial(s.cosine_restarts, period=5, growth=3, final=0.1),
                         partial(twins.CosineAnnealingWarmRestarts, T_0=5, T_mult=3, eta_min=0.1), 60),
     "one_cycle": (partial(s.one_cycle, total_steps=T),
