@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
+    from lightning_diag.mixin import RecipeMixin
     from lightning_diag.recipe import Recipe
     from lightning_diag.records import History, HistoryError
     from lightning_diag.rules import check
@@ -34,6 +35,7 @@ else:
         "Severity": "findings",
         "UnhealthyTraining": "findings",
         "Recipe": "recipe",
+        "RecipeMixin": "mixin",
         "History": "records",
         "HistoryError": "records",
         "check": "rules",
@@ -64,6 +66,7 @@ __all__ = [
     "Outcome",
     "Prescription",
     "Recipe",
+    "RecipeMixin",
     "Report",
     "Severity",
     "UnhealthyTraining",

@@ -14,8 +14,8 @@ from lightning_diag.records import History
 from lightning_diag.rules import check
 
 PUBLIC = (
-    "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Recipe", "Report",
-    "Severity", "UnhealthyTraining", "check",
+    "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Recipe", "RecipeMixin",
+    "Report", "Severity", "UnhealthyTraining", "check",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from lightning_diag.optim.building import build_optimizer, follow, reduce_on_pla
 from lightning_diag.optim.groups import base_rate, check_once, parameter_groups
 from lightning_diag.optim.muon import MuonAndAdamW
 from lightning_diag.optim.penalty import add_l1_gradient, l1_of, penalized
+from lightning_diag.optim.plateau import Plateau
 from lightning_diag.optim.roles import Part, layers, trainable
 from lightning_diag.optim.rows import OPTIMIZERS, OptimizerRow
 
@@ -12,6 +13,7 @@ __all__ = [
     "MuonAndAdamW",
     "OptimizerRow",
     "Part",
+    "Plateau",
     "add_l1_gradient",
     "base_rate",
     "build_optimizer",

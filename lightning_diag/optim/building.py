@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR
 
 from lightning_diag.optim.groups import base_rate, parameter_groups
 from lightning_diag.optim.muon import MuonAndAdamW
+from lightning_diag.optim.plateau import Plateau
 from lightning_diag.optim.rows import row
 from lightning_diag.recipe import Mode, Recipe
 
@@ -56,21 +56,16 @@ def _called(factor: Callable[[float], float], step: int) -> float:
     return factor(step)
 
 
-def reduce_on_plateau(optimizer: Optimizer, recipe: Recipe, mode: Mode, warmup_epochs: int = 0) -> ReduceLROnPlateau:
-    """Return a scheduler that multiplies the rates by a factor when a metric stops getting better.
+def reduce_on_plateau(optimizer: Optimizer, recipe: Recipe, mode: Mode, warmup_steps: int = 0) -> Plateau:
+    """Return the scheduler that multiplies the rates by a factor when a metric stops getting better.
 
     Args:
         optimizer: whose rates.
         recipe: its schedule_options factor, patience, threshold, cooldown, final.
         mode: whether less or more of the metric is better.
-        warmup_epochs: epochs at the start that are not counted.
+        warmup_steps: optimizer steps at the start in which nothing is counted.
     """
-    options: dict[str, Any] = dict(recipe.schedule_options or {})
-    final = options.pop("final", 0.0)
-    floors = [final * group["lr"] for group in optimizer.param_groups]
-    scheduler = ReduceLROnPlateau(optimizer, mode=mode, min_lr=floors, eps=0.0, **options)
-    scheduler.cooldown_counter = warmup_epochs
-    return scheduler
+    return Plateau(optimizer, mode=mode, warmup_steps=warmup_steps, **(recipe.schedule_options or {}))
 
 
 def rising(optimizer: Optimizer, warmup: Callable[[float], float]) -> MultiplicativeLR:

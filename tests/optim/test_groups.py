@@ -88,8 +88,9 @@ def test_a_norm_of_ones_own_is_told_by_its_name() -> None:
 
 def test_layers_are_blocks_in_order() -> None:
     positions = layers(Mixed())
-    where = [positions[n] for n in ("embed", "stem", "norm", "blocks.0", "blocks.0.body.3", "blocks.1",
-                                    "encoder.layers.0.linear1", "encoder.layers.1", "lstm", "frozen", "head")]  # fmt: skip
+    names = ("embed", "stem", "norm", "blocks.0", "blocks.0.body.3", "blocks.1")
+    names += ("encoder.layers.0.linear1", "encoder.layers.1", "lstm", "frozen", "head")
+    where = [positions[n] for n in names]
     assert where == [0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8]
     mlp = layers(
         nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 2), nn.PReLU(), nn.Linear(2, 1))
@@ -128,7 +129,8 @@ def test_overrides_say_more_of_what_their_glob_matches() -> None:
 @pytest.mark.parametrize(
     ("model", "recipe", "message"),
     [
-        (nn.Linear(2, 2), replace(ADAMW, overrides={"hed.*": {"lr": 1.0}}), r"'hed\.\*' matches no trainable parameter; there are 2"),
+        (nn.Linear(2, 2), replace(ADAMW, overrides={"hed.*": {"lr": 1.0}}),
+         r"'hed\.\*' matches no trainable parameter"),
         (nn.Linear(2, 2).requires_grad_(False), ADAMW, "no trainable parameter"),
         (nn.Sequential(nn.LazyLinear(3)), ADAMW, "0.weight has no shape yet: run one batch"),
         (nn.Linear(2, 2), Recipe.untouched(), "names no optimizer"),
@@ -149,10 +151,10 @@ def test_a_parameter_left_out_or_twice_is_found() -> None:
 
 
 def test_unknown_and_missing_optimizers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="optimizer 'adamm' is none of sgd, .*did you mean 'adam'"):
+    with pytest.raises(ValueError, match=r"optimizer 'adamm' is none of sgd, .*did you mean 'adam'"):
         row("adamm")
     monkeypatch.delattr(torch.optim, "NAdam")
-    with pytest.raises(ImportError, match=r"torch .* has no optim.NAdam; it has sgd, .*radam"):
+    with pytest.raises(ImportError, match=r"torch .* has no optim\.NAdam; it has sgd, .*radam"):
         row("nadam")
 
 
@@ -201,7 +203,7 @@ class TestMuon:
 
     def test_it_steps_as_its_parts_and_resumes_exactly(self) -> None:
         model, optimizer = self.made()
-        twin, parts = self.made()
+        twin, _ = self.made()
         matrices = [p for n, p in twin.named_parameters() if n in ("1.weight", "3.weight")]
         others = [p for n, p in twin.named_parameters() if n not in ("1.weight", "3.weight")]
         pair = (torch.optim.Muon(matrices, lr=0.02, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
@@ -237,7 +239,7 @@ class TestMuon:
             calls.append(torch.is_grad_enabled())
             loss = sum((p**2).sum() for p in model.parameters())
             loss.backward()  # type: ignore[union-attr]
-            return loss  # type: ignore[return-value]
+            return loss.detach()  # type: ignore[union-attr]
 
         assert float(optimizer.step(closure)) > 0  # type: ignore[arg-type]
         assert calls == [True]

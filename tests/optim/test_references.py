@@ -135,11 +135,13 @@ ROWS: dict[str, tuple[dict[str, Any], Callable[[], np.ndarray]]] = {
     "nesterov": ({"optimizer": "nesterov", "lr": 0.05}, nesterov),
     "nesterov 0.7": ({"optimizer": "nesterov", "lr": 0.05, "momentum": 0.7}, lambda: nesterov(m=0.7)),
     "rmsprop": ({"optimizer": "rmsprop", "lr": 0.01, "eps": 1e-2}, rmsprop),
-    "rmsprop 0.9": ({"optimizer": "rmsprop", "lr": 0.01, "smoothing": 0.9, "eps": 1e-8}, lambda: rmsprop(s=0.9, eps=1e-8)),
+    "rmsprop 0.9": ({"optimizer": "rmsprop", "lr": 0.01, "smoothing": 0.9, "eps": 1e-8},
+                    lambda: rmsprop(s=0.9, eps=1e-8)),
     "adagrad": ({"optimizer": "adagrad", "lr": 0.1}, adagrad),
     "adadelta": ({"optimizer": "adadelta", "lr": 1.0}, adadelta),
     "adam": ({"optimizer": "adam", "lr": 0.1}, adam),
-    "adam betas": ({"optimizer": "adam", "lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3}, lambda: adam(b=(0.5, 0.9), eps=1e-3)),
+    "adam betas": ({"optimizer": "adam", "lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3},
+                   lambda: adam(b=(0.5, 0.9), eps=1e-3)),
     "adam with L2": ({"optimizer": "adam", "lr": 0.1, "weight_decay": 0.3}, lambda: adam(l2=0.3)),
     "adamw": ({"optimizer": "adamw", "lr": 0.1, "weight_decay": 0.3}, lambda: adam(decoupled=0.3)),
     "adamw by default": ({"optimizer": "adamw", "lr": 0.1}, lambda: adam(decoupled=0.01)),
@@ -169,10 +171,10 @@ def test_momentum_is_a_sum_with_limit_one_over_one_minus_beta() -> None:
 
 def constant_gradient(model: nn.Linear, optimizer: torch.optim.Optimizer, n: int) -> Iterator[float]:
     for _ in range(n):
-        before = float(model.weight)
+        before = float(model.weight.detach())
         model.weight.grad = torch.ones_like(model.weight)
         optimizer.step()
-        yield before - float(model.weight)
+        yield before - float(model.weight.detach())
 
 
 def test_the_look_ahead_of_the_slide_is_another_path() -> None:
