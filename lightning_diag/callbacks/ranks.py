@@ -10,7 +10,7 @@ from lightning_diag.probes.exchange import Exchange, merged_points
 from lightning_diag.probes.metrics import Point
 from lightning_diag.probes.packing import Message
 from lightning_diag.probes.readings import Part
-from lightning_diag.probes.samples import completed, merged, shared
+from lightning_diag.probes.samples import completed, fingerprints, merged, replica_differences, shared
 from lightning_diag.records import Layer
 
 
@@ -61,7 +61,10 @@ class Ranks:
         new = {k: v for k, v in given.items() if v and self._told.get(k) != v}
         self._told.update(new)
         mine = points if self._first else [p for p in points if p[1] == "loss"]  # the other series are those of rank 0
-        messages = self._gather(Message(shared(part), mine, new))
+        told = shared(part)
+        told.scalars |= fingerprints(part)
+        messages = self._gather(Message(told, mine, new))
+        apart = replica_differences([m.part for m in messages])
         for rank, message in enumerate(messages):
             for key, value in message.facts.items():
                 if self._facts.get(key, (rank, None))[0] >= rank:
@@ -69,7 +72,9 @@ class Ranks:
         union = merged([m.part for m in messages], sharded=True)
         known = {key: value for key, (_, value) in self._facts.items()}
         known["layers"] = [Layer(**{**x, "parameters": tuple(x["parameters"])}) for x in known.get("layers", ())]
-        return completed(union, part, len(messages)), merged_points(messages), known
+        whole = completed(union, part, len(messages))
+        whole.scalars |= {("parameter/replica_difference", site): x for site, x in apart.items()}
+        return whole, merged_points(messages), known
 
     def settle(self, crash: str) -> None:
         """At the end of a batch: if the others still wait for a message, tell them that this rank stands aside."""

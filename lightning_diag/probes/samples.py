@@ -56,6 +56,34 @@ def shared(part: Part) -> Part:
     return Part(numel, kept(part.moments), kept(part.bins), kept(part.scalars), part.silence)
 
 
+def fingerprints(part: Part) -> dict[Key, float]:
+    """Return two numbers of each parameter that every rank should hold alike: its mean and standard deviation."""
+    found: dict[Key, float] = {}
+    for (family, site), row in part.moments.items():
+        if family == "parameter" and site not in part.sharded:
+            found["replica/mean", site], found["replica/std", site] = float(row[0]), float(row[1])
+    return found
+
+
+def replica_differences(parts: Sequence[Part]) -> dict[str, float]:
+    """Take the fingerprints out of the parts of all ranks; return parameter -> how far the ranks are apart.
+
+    That is the largest difference of a mean or a standard deviation between two ranks, as a share of the largest root
+    mean square of that parameter on any rank: exactly 0 where the replicas are the same.
+    """
+    taken = [{k: p.scalars.pop(k) for k in list(p.scalars) if k[0].startswith("replica/")} for p in parts]
+    everywhere = [k for k in taken[0] if all(k in t for t in taken)] if taken else []
+    table = {key: np.array([t[key] for t in taken]) for key in everywhere}
+    out: dict[str, float] = {}
+    with np.errstate(all="ignore"):
+        for site in dict.fromkeys(site for _, site in everywhere):
+            mean, std = table["replica/mean", site], table["replica/std", site]
+            size = float(np.hypot(mean, std).max())
+            apart = max(float(np.ptp(mean)), float(np.ptp(std)))
+            out[site] = apart / size if size > 0 else 0.0
+    return out
+
+
 def completed(union: Part, own: Part, ranks: int) -> Part:
     """Return the union of all ranks' shared parts with the parameters that this rank has itself.
 

@@ -45,6 +45,7 @@ from lightning_diag.rules.parameter_not_in_optimizer import ParameterNotInOptimi
 from lightning_diag.rules.plateau_at_constant_rate import PlateauAtConstantRate
 from lightning_diag.rules.poor_initialization import PoorInitialization
 from lightning_diag.rules.repeated_samples import RepeatedSamples
+from lightning_diag.rules.replicas_differ import ReplicasDiffer
 from lightning_diag.rules.representation_collapse import RepresentationCollapse
 from lightning_diag.rules.rule import Rule
 from lightning_diag.rules.running_statistics import RunningStatistics
@@ -140,6 +141,7 @@ RULES: tuple[type[Rule], ...] = (
     SamplesMixed,
     BatchTooSmallForBatchnorm,
     CancelledBias,
+    ReplicasDiffer,
     WaitingForData,
 )
 

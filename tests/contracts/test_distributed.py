@@ -26,7 +26,11 @@ from tests.contracts.two_ranks import SMALL, UNEVEN, Plain
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 ROOT = Path(__file__).parents[2]
 LIMIT = 120  # seconds after which a run counts as hanging
-OWN = ("sample_std", "effective_rank")  # of each rank's own samples, averaged: not that of the union
+OWN = (
+    "sample_std",
+    "effective_rank",
+    "replica_difference",
+)  # of ranks, not of their union
 EXACT = ("zero_fraction", "nonfinite", "nan", "input_nonfinite", "silent_fraction")
 
 
@@ -80,7 +84,7 @@ QUICK = ("plain", "accumulation", "uneven", "sick", "nothing on one rank", "brok
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("two-ranks")
-    launch_side_by_side(place, *QUICK)
+    launch_side_by_side(place, *QUICK, "replicas apart")
     return place
 
 
@@ -94,7 +98,7 @@ def both(root: Path, name: str) -> tuple[Seen, Seen]:
 
 def assert_same(a: History, b: History, *, families: tuple[str, ...] = (), samples: slice = slice(None)) -> None:
     """All statistics agree as far as sums in another order do; counts and shares agree exactly."""
-    assert set(a.statistics) == set(b.statistics)
+    assert set(a.statistics) - {"parameter/replica_difference"} == set(b.statistics)
     checked = 0
     for name in a.statistics:
         family, _, kind = name.partition("/")
@@ -187,6 +191,21 @@ def test_a_rank_without_sites(root: Path) -> None:
     for seen in (a, b):
         assert "net.0" in seen.history.table("activation/rms").sites
         assert len(seen.history.series("loss").steps) == a.facts["steps"]
+
+
+def test_replicas_that_differ_are_told_by_all_ranks(root: Path) -> None:
+    for seen in both(root, "replicas apart"):
+        found = [f for f in seen.report.findings if f.code == "S001"]
+        assert found[0].site == "net.0.weight" and found[0].step == 0 and found[0].severity == "error"
+        assert seen.report.primary is not None and seen.report.primary.code == "S001"
+
+
+@pytest.mark.parametrize("name", ["plain", "accumulation", "uneven"])
+def test_replicas_that_are_the_same_are_exactly_the_same(name: str, root: Path) -> None:
+    for seen in both(root, name):
+        assert seen.report.outcomes["replicas-differ"] == "clean"
+        apart = seen.history.table("parameter/replica_difference")
+        assert apart.sites and (apart.matrix == 0).all()
 
 
 @pytest.mark.parametrize("name", ["broken probe", "broken start"])

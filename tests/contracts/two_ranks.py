@@ -81,6 +81,13 @@ class Failing(Plain):
         return super().training_step(batch, batch_idx)
 
 
+class Apart(Plain):
+    """Rank 1 changes a weight of its own."""
+
+    def on_train_start(self) -> None:
+        self.net[0].weight.data.mul_(1 + 0.3 * self.global_rank)
+
+
 class Collectives(L.Callback):
     """Counts the calls of all_gather of every step."""
 
@@ -175,6 +182,7 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any]]] = {
     "uneven": (partial(Plain, batches=UNEVEN), {}),
     "sick": (partial(Plain, lr=1e4), {}),
     "nothing on one rank": (Bare, {}),
+    "replicas apart": (Apart, {}),
     "broken probe": (Plain, {}),
     "broken start": (Plain, {}),
     "the user's failure": (Failing, {}),
