@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
+    from lightning_diag.callbacks.surgery import InsertDropout, InsertNormalization, SwapActivations
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
     from lightning_diag.mixin import RecipeMixin
     from lightning_diag.recipe import Recipe
     from lightning_diag.records import History, HistoryError
     from lightning_diag.rules import check
+    from lightning_diag.surgery import (
+        convert_normalization,
+        fold_batchnorm,
+        insert_dropout,
+        insert_normalization,
+        remove_normalization,
+        swap_activations,
+    )
 
     __version__: str
 else:
@@ -39,6 +48,15 @@ else:
         "History": "records",
         "HistoryError": "records",
         "check": "rules",
+        "InsertDropout": "callbacks.surgery",
+        "InsertNormalization": "callbacks.surgery",
+        "SwapActivations": "callbacks.surgery",
+        "convert_normalization": "surgery",
+        "fold_batchnorm": "surgery",
+        "insert_dropout": "surgery",
+        "insert_normalization": "surgery",
+        "remove_normalization": "surgery",
+        "swap_activations": "surgery",
     }
 
     def __getattr__(name):
@@ -63,12 +81,21 @@ __all__ = [
     "Finding",
     "History",
     "HistoryError",
+    "InsertDropout",
+    "InsertNormalization",
     "Outcome",
     "Prescription",
     "Recipe",
     "RecipeMixin",
     "Report",
     "Severity",
+    "SwapActivations",
     "UnhealthyTraining",
     "check",
+    "convert_normalization",
+    "fold_batchnorm",
+    "insert_dropout",
+    "insert_normalization",
+    "remove_normalization",
+    "swap_activations",
 ]
