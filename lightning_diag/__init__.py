@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
+    from lightning_diag.callbacks.initialize import Initialize
+    from lightning_diag.callbacks.preprocess import Preprocess
     from lightning_diag.callbacks.surgery import InsertDropout, InsertNormalization, SwapActivations
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
+    from lightning_diag.initializers import init_report, initialize, mark_pretrained
     from lightning_diag.mixin import RecipeMixin
     from lightning_diag.recipe import Recipe
     from lightning_diag.records import History, HistoryError
@@ -47,6 +50,8 @@ else:
         "RecipeMixin": "mixin",
         "History": "records",
         "HistoryError": "records",
+        "Initialize": "callbacks.initialize",
+        "Preprocess": "callbacks.preprocess",
         "check": "rules",
         "InsertDropout": "callbacks.surgery",
         "InsertNormalization": "callbacks.surgery",
@@ -57,6 +62,9 @@ else:
         "insert_normalization": "surgery",
         "remove_normalization": "surgery",
         "swap_activations": "surgery",
+        "init_report": "initializers",
+        "initialize": "initializers",
+        "mark_pretrained": "initializers",
     }
 
     def __getattr__(name):
@@ -81,9 +89,11 @@ __all__ = [
     "Finding",
     "History",
     "HistoryError",
+    "Initialize",
     "InsertDropout",
     "InsertNormalization",
     "Outcome",
+    "Preprocess",
     "Prescription",
     "Recipe",
     "RecipeMixin",
@@ -94,8 +104,11 @@ __all__ = [
     "check",
     "convert_normalization",
     "fold_batchnorm",
+    "init_report",
+    "initialize",
     "insert_dropout",
     "insert_normalization",
+    "mark_pretrained",
     "remove_normalization",
     "swap_activations",
 ]

@@ -14,8 +14,10 @@ from lightning_diag.records import History
 from lightning_diag.rules import check
 
 PUBLIC = (
-    "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Recipe", "RecipeMixin",
-    "Report", "Severity", "UnhealthyTraining", "check",
+    "Diagnostics", "Finding", "History", "HistoryError", "Initialize", "InsertDropout", "InsertNormalization",
+    "Outcome", "Preprocess", "Prescription", "Recipe", "RecipeMixin", "Report", "Severity", "SwapActivations",
+    "UnhealthyTraining", "check", "convert_normalization", "fold_batchnorm", "init_report", "initialize",
+    "insert_dropout", "insert_normalization", "mark_pretrained", "remove_normalization", "swap_activations",
 )  # fmt: skip
 
 
