@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
     from lightning_diag.callbacks.initialize import Initialize
     from lightning_diag.callbacks.preprocess import Preprocess
+    from lightning_diag.callbacks.strategies import EMA, Curriculum, InputNoise, MixUp, PolyakAveraging, StopEarly
     from lightning_diag.callbacks.surgery import InsertDropout, InsertNormalization, SwapActivations
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
     from lightning_diag.initializers import init_report, initialize, mark_pretrained
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "Diagnostics": "callbacks.diagnostics",
+        "EMA": "callbacks.strategies",
+        "Curriculum": "callbacks.strategies",
+        "InputNoise": "callbacks.strategies",
+        "MixUp": "callbacks.strategies",
+        "PolyakAveraging": "callbacks.strategies",
+        "StopEarly": "callbacks.strategies",
         "Finding": "findings",
         "Outcome": "findings",
         "Prescription": "findings",
@@ -85,20 +92,26 @@ else:
 
 
 __all__ = [
+    "EMA",
+    "Curriculum",
     "Diagnostics",
     "Finding",
     "History",
     "HistoryError",
     "Initialize",
+    "InputNoise",
     "InsertDropout",
     "InsertNormalization",
+    "MixUp",
     "Outcome",
+    "PolyakAveraging",
     "Preprocess",
     "Prescription",
     "Recipe",
     "RecipeMixin",
     "Report",
     "Severity",
+    "StopEarly",
     "SwapActivations",
     "UnhealthyTraining",
     "check",

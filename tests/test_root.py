@@ -14,10 +14,11 @@ from lightning_diag.records import History
 from lightning_diag.rules import check
 
 PUBLIC = (
-    "Diagnostics", "Finding", "History", "HistoryError", "Initialize", "InsertDropout", "InsertNormalization",
-    "Outcome", "Preprocess", "Prescription", "Recipe", "RecipeMixin", "Report", "Severity", "SwapActivations",
-    "UnhealthyTraining", "check", "convert_normalization", "fold_batchnorm", "init_report", "initialize",
-    "insert_dropout", "insert_normalization", "mark_pretrained", "remove_normalization", "swap_activations",
+    "EMA", "Curriculum", "Diagnostics", "Finding", "History", "HistoryError", "Initialize", "InputNoise",
+    "InsertDropout", "InsertNormalization", "MixUp", "Outcome", "PolyakAveraging", "Preprocess", "Prescription",
+    "Recipe", "RecipeMixin", "Report", "Severity", "StopEarly", "SwapActivations", "UnhealthyTraining", "check",
+    "convert_normalization", "fold_batchnorm", "init_report", "initialize", "insert_dropout", "insert_normalization",
+    "mark_pretrained", "remove_normalization", "swap_activations",
 )  # fmt: skip
 
 
