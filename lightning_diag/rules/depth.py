@@ -10,6 +10,7 @@ import numpy as np
 from lightning_diag.records import Floats, History, Ints
 from lightning_diag.rules.phase import Bools, is_matrix, is_running, matrices, pick, steps_seen
 from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.trends import medians
 
 LOWEST = -30.0  # decades; stands for a gradient that is exactly zero
 
@@ -50,7 +51,7 @@ def gradient_depth(history: History, *, min_layers: int = 3, min_samples: int = 
     if len(names) < min_layers:
         raise Unmeasured(f"{len(names)} weight matrices with gradients; depth is judged from {min_layers} on")
     third = max(1, len(names) // 3)
-    return Depth(names, steps, *(np.nanmedian(r, axis=1) for r in (ratio[:, :third], ratio[:, -third:])))
+    return Depth(names, steps, *(medians(r) for r in (ratio[:, :third], ratio[:, -third:])))
 
 
 def log_ratio(history: History, statistic: str, steps: Ints) -> tuple[tuple[str, ...], Floats]:
