@@ -13,14 +13,22 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_diag.callbacks.recipes import (
     CarriedOut,
+    LateInitialize,
+    LatePreprocess,
+    attach_preprocessing,
+    begin,
     carried,
     check_automatic,
     check_clipping,
+    initialize_for,
     optimizers_for,
     prepare,
+    preprocess_for,
     restructure,
+    start_biases,
     training_callbacks,
 )
+from lightning_diag.initializers.pretrained import mark_initialized
 from lightning_diag.optim import base_rate
 from lightning_diag.recipe import Recipe
 
@@ -88,20 +96,34 @@ class RecipeMixin(_Module):
         super().save_hyperparameters(*args, ignore=ignore, frame=frame, logger=logger)
         self.hparams["recipe"] = self.recipe.to_dict()
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights, and remember that they are not to be initialized any more."""
+        mark_initialized(self, "loaded weights")
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
     # -- Lightning's hooks ---------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callbacks that the recipe needs in fit."""
         inherited = super().configure_callbacks()
         made: list[Any] = list(inherited) if isinstance(inherited, (list, tuple)) else [inherited]
+        recipe = self.recipe
+        if recipe.standardize is not None or recipe.standardize_target is not None:
+            made.append(preprocess_for(recipe, LatePreprocess))
         if self.trainer.state.fn != "fit":
             return made
-        return [*made, CarriedOut(), *training_callbacks(self.recipe)]
+        first = [initialize_for(recipe, LateInitialize)] if recipe.init is not None else []
+        return [*made, CarriedOut(), *first, *training_callbacks(recipe)]
 
     def configure_model(self) -> None:
-        """Change activations, norms, dropout and first weights, once."""
+        """Change activations, norms and dropout, once; start the weights where they are about to be trained."""
         super().configure_model()
         prepare(self, self.recipe, self.example_input_array)
+        if _has_trainer(self):
+            begin(self.trainer, self)
+            start_biases(self, self.recipe, self.example_input_array)
+        else:
+            attach_preprocessing(self, self.recipe)
         carried(self).add("configure_model")
 
     def configure_optimizers(self) -> Any:
@@ -144,6 +166,8 @@ class RecipeMixin(_Module):
             return
         recipe = as_recipe(said)
         restructure(self, recipe, self.example_input_array)
+        attach_preprocessing(self, recipe)
+        mark_initialized(self, "a checkpoint")
         if not _has_trainer(self):
             self.recipe = recipe
             self.hparams["recipe"] = recipe.to_dict()

@@ -62,6 +62,15 @@ _TAKERS: Final[Mapping[str, tuple[str, ...]]] = {
     "betas": ("adam", "adamw", "adamax", "nadam", "radam"),
     "smoothing": ("rmsprop", "adadelta"),
 }
+_NEEDS: Final = {
+    "gradient_clip_algorithm": "gradient_clip_val",
+    "norm_position": "norm",
+    "warmup_kind": "warmup",
+    "init_options": "init",
+    "output_init": "init",
+    "schedule_options": "schedule",
+    "interval": "schedule",
+}
 _WITHOUT_EPS: Final = ("sgd", "momentum", "nesterov", "asgd", "rprop", "adafactor")
 
 
@@ -150,13 +159,15 @@ def _optimizer_fields(r: Recipe) -> None:
 
 def _companions(r: Recipe) -> None:
     """Check that a field is not set without the one that it belongs to."""
-    for name, needed in (("gradient_clip_algorithm", "gradient_clip_val"), ("norm_position", "norm"),
-                         ("warmup_kind", "warmup"), ("init_options", "init"), ("schedule_options", "schedule"),
-                         ("interval", "schedule")):  # fmt: skip
+    for name, needed in _NEEDS.items():
         if getattr(r, name) is not None and getattr(r, needed) is None:
             raise ValueError(
                 f"Recipe.{name}={getattr(r, name)!r} has no effect without Recipe.{needed}; set both or none"
             )
+    if r.bias_init == "prior" and r.init is None:
+        raise ValueError(
+            "Recipe(bias_init='prior') sets the output layer, so it needs Recipe.init; name an initializer"
+        )
     if r.ema_decay is not None and r.averaging != "ema":
         raise ValueError(f"Recipe.ema_decay={r.ema_decay} needs averaging='ema', got averaging={r.averaging!r}")
     if r.shuffle and r.curriculum:

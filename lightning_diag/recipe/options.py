@@ -28,8 +28,19 @@ SCHEDULE_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "warmup_stable_decay": ("total_steps", "decay", "final"),
     "plateau": ("factor", "patience", "threshold", "cooldown", "final"),
 }
-INIT_OPTIONS: Final = ("std", "value", "bound", "gain", "mode", "exclude")
+# What each initializer takes of its own; all take what stands in EVERY_INIT.
+INIT_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "normal": ("std",),
+    "truncated_normal": ("std",),
+    "uniform": ("bound",),
+    "constant": ("value",),
+    "kaiming_normal": ("mode",),
+    "kaiming_uniform": ("mode",),
+    "zero_gamma": ("mode",),
+}
+EVERY_INIT: Final = ("gain", "residual", "forget_bias", "exclude", "overwrite")
 OVERRIDES: Final = ("lr", "weight_decay", "momentum", "betas", "eps")
+_WORDS: Final = {"mode": ("fan_in", "fan_out"), "residual": ("keep", "zero", "scale")}
 _SHARE, _DECAY = Range("(0, 1)"), Range("[0, 1)")
 OPTION_RANGES: Final[Mapping[str, Range]] = {
     "every": COUNT,
@@ -53,7 +64,7 @@ OPTION_RANGES: Final[Mapping[str, Range]] = {
     "cooldown": Range("[0, inf)", whole=True),
     "std": POSITIVE,
     "bound": POSITIVE,
-    "gain": POSITIVE,
+    "forget_bias": Range("(-inf, inf)"),
     "value": Range("(-inf, inf)"),
     "weight_decay": Range("[0, inf)"),
     "momentum": _DECAY,
@@ -68,7 +79,7 @@ def check_options(kind: str, name: str | None, options: object) -> None:
         return
     if not isinstance(options, Mapping):
         raise TypeError(f"Recipe.{kind}_options must be a mapping of option to value, got {options!r}")
-    allowed = SCHEDULE_OPTIONS[name] if kind == "schedule" else INIT_OPTIONS
+    allowed = SCHEDULE_OPTIONS[name] if kind == "schedule" else (*INIT_OPTIONS.get(name, ()), *EVERY_INIT)
     for option, value in options.items():
         if option not in allowed:
             raise unknown(f"option of {kind} {name!r}:", option, allowed or ("(it has none)",))
@@ -118,6 +129,13 @@ def _check_value(what: str, name: str, value: Any) -> None:
             check_number(f"each of {what}", x, COUNT)
         if list(value) != sorted(set(value)):
             raise ValueError(f"{what} must be increasing whole numbers, (30, 60), got {value!r}")
+    elif name in _WORDS:
+        if value not in _WORDS[name]:
+            raise unknown(f"{what}:", value, _WORDS[name])
+    elif name == "overwrite" and not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, got {value!r}")
+    elif name == "gain" and value not in ("auto", "torch"):
+        check_number(what, value, POSITIVE)
     elif name == "betas":
         if not isinstance(value, (list, tuple)) or len(value) != 2:
             raise TypeError(f"{what} must be two numbers in [0, 1), got {value!r}")

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_diag.callbacks.recipes.callbacks import training_callbacks
 from lightning_diag.callbacks.recipes.handed import tell
+from lightning_diag.callbacks.recipes.late import initialize_for, preprocess_for, start_biases
 from lightning_diag.callbacks.recipes.model import prepare
 from lightning_diag.callbacks.recipes.rates import optimizers_for
 from lightning_diag.recipe import Recipe
@@ -34,7 +35,9 @@ class ApplyRecipe(Callback):
         self._clipping: tuple[Any, Any] | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        prepare(pl_module, self.recipe, getattr(pl_module, "example_input_array", None))
+        inputs = getattr(pl_module, "example_input_array", None)
+        prepare(pl_module, self.recipe, inputs)
+        start_biases(pl_module, self.recipe, inputs)
         if stage != "fit":
             return
         if self.recipe.optimizer is not None:
@@ -67,9 +70,14 @@ def recipe_callbacks(recipe: Recipe) -> list[Callback]:
 
     Example:
         >>> [type(c).__name__ for c in recipe_callbacks(Recipe(l1=1e-5))]
-        ['ApplyRecipe', 'L1Penalty', 'StepPlateau']
+        ['ApplyRecipe', 'Initialize', 'L1Penalty', 'StepPlateau']
     """
-    return [ApplyRecipe(recipe), *training_callbacks(recipe)]
+    made: list[Callback] = [ApplyRecipe(recipe)]
+    if recipe.standardize is not None or recipe.standardize_target is not None:
+        made.append(preprocess_for(recipe))
+    if recipe.init is not None:
+        made.append(initialize_for(recipe))
+    return [*made, *training_callbacks(recipe)]
 
 
 def check_clipping(recipe: Recipe, trainer: Any) -> None:

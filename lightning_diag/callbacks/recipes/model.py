@@ -1,27 +1,27 @@
-"""What a recipe changes in a model before its optimizer exists: activations, norms, dropout, first weights."""
+"""What a recipe changes in the layers of a model before its optimizer exists: activations, norms, dropout."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib import import_module
 from typing import Any, Final
 
 from torch import nn
 
+from lightning_diag.preprocessing import Preprocessing, TargetPreprocessing, attach
 from lightning_diag.recipe import Recipe
+from lightning_diag.surgery import insert_dropout, insert_normalization, swap_activations
 
 STRUCTURE: Final = ("activation", "norm", "norm_position", "dropout")
 _MARK: Final = "recipe_prepared"
 
 
 def prepare(model: nn.Module, recipe: Recipe, example_inputs: Any = None) -> None:
-    """Change a model as the recipe says, once: activations, then norms, then dropout, then first weights.
+    """Change the layers of a model as the recipe says, once: activations, then norms, then dropout.
 
     A model that was prepared is left alone, so that a second stage, a second fit and restored weights find it as it is.
 
     Args:
         model: changed in place.
-        recipe: its activation, norm, norm_position, norm_momentum, dropout, init, bias_init, init_options, output_init.
+        recipe: its activation, norm, norm_position, norm_momentum and dropout.
         example_inputs: inputs of ``forward``, where an order of execution must be recorded.
 
     Raises:
@@ -35,22 +35,22 @@ def prepare(model: nn.Module, recipe: Recipe, example_inputs: Any = None) -> Non
         return
     setattr(model, _MARK, structure)
     if recipe.activation is not None:
-        _function("surgery", "swap_activations", "activation")(model, recipe.activation, example_inputs=example_inputs)
+        swap_activations(model, recipe.activation, example_inputs=example_inputs)
     if recipe.norm is not None:
-        insert = _function("surgery", "insert_normalization", "norm")
-        insert(model, recipe.norm, position=recipe.norm_position or "pre", example_inputs=example_inputs)
+        position = recipe.norm_position or "pre"
+        insert_normalization(model, recipe.norm, position, example_inputs=example_inputs, batch_size=recipe.batch_size)
     if recipe.norm_momentum is not None:
         set_norm_momentum(model, recipe.norm_momentum)
     if recipe.dropout:
-        _function("surgery", "insert_dropout", "dropout")(model, recipe.dropout, example_inputs=example_inputs)
-    if recipe.init is not None or recipe.bias_init is not None or recipe.output_init is not None:
-        start(model, recipe, example_inputs)
+        insert_dropout(model, recipe.dropout, example_inputs=example_inputs)
 
 
-def start(model: nn.Module, recipe: Recipe, example_inputs: Any = None) -> None:
-    """Give a model its first weights, as the recipe says."""
-    initialize = _function("initializers", "initialize", "init")
-    initialize(model, recipe.init, bias=recipe.bias_init, example_inputs=example_inputs, **(recipe.init_options or {}))
+def attach_preprocessing(model: nn.Module, recipe: Recipe) -> None:
+    """Put the recipe's preprocessing, not yet fitted, into a model, so that its statistics can be restored."""
+    inputs = None if recipe.standardize is None else Preprocessing(recipe.standardize)
+    target = None if recipe.standardize_target is None else TargetPreprocessing(recipe.standardize_target)
+    if inputs is not None or target is not None:
+        attach(model, inputs, target)
 
 
 def check_structure(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -74,8 +74,8 @@ def restructure(model: nn.Module, recipe: Recipe, example_inputs: Any = None) ->
         RuntimeError: it has others already.
     """
     before = getattr(model, _MARK, None)
-    if before is None:  # not prepared: the weights that come are the first ones
-        prepare(model, replace(recipe, init=None, init_options=None, bias_init=None, output_init=None), example_inputs)
+    if before is None:
+        prepare(model, recipe, example_inputs)
     elif not any(before.values()):
         delattr(model, _MARK)
         restructure(model, recipe, example_inputs)
@@ -94,18 +94,3 @@ def set_norm_momentum(model: nn.Module, momentum: float) -> None:
         raise ValueError("Recipe(norm_momentum=...) finds no norm with running statistics (nn.BatchNorm) in the model")
     for norm in norms:
         norm.momentum = momentum
-
-
-def _function(package: str, name: str, field: str) -> Any:
-    """Return a function of a package beside this one.
-
-    Raises:
-        NotImplementedError: this version has no such function.
-    """
-    try:
-        return getattr(import_module(f"lightning_diag.{package}"), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise NotImplementedError(
-            f"Recipe({field}=...) needs lightning_diag.{package}.{name}, which this version does not have; "
-            f"set {field}=None"
-        ) from error
