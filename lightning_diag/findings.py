@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Mapping
@@ -251,6 +250,8 @@ class Report:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        import html
+
         e = html.escape
         rows = "".join(
             f"<tr><td>{e(f.code)}</td><td>{e(f.name)}</td><td>{e(str(f.severity))}</td><td>{e(f.site)}</td>"

@@ -18,6 +18,7 @@ PROMISES = {
     "stop_early_and_fail_ci": ("UnhealthyTraining: L001", "exit code for CI: 1"),
     "judge_again": ("A001", "body.3"),
     "lightning_cli": (),
+    "ten_recipes": ("val_acc", "the lectures' defaults", "restarts, layer decay, small head"),
     "torchvision_data": (),
 }
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning tells a user with few CPUs and no GPU

@@ -1,9 +1,20 @@
-"""Lightning shells round the probes, rules and sinks."""
+"""Lightning shells round the probes, rules and sinks; small callbacks that change how a model is trained."""
 
 from __future__ import annotations
 
 from lightning_diag.callbacks.diagnostics import Diagnostics
 from lightning_diag.callbacks.initialize import Initialize
 from lightning_diag.callbacks.preprocess import Preprocess
+from lightning_diag.callbacks.strategies import EMA, Curriculum, InputNoise, MixUp, PolyakAveraging, StopEarly
 
-__all__ = ["Diagnostics", "Initialize", "Preprocess"]
+__all__ = [
+    "EMA",
+    "Curriculum",
+    "Diagnostics",
+    "Initialize",
+    "InputNoise",
+    "MixUp",
+    "PolyakAveraging",
+    "Preprocess",
+    "StopEarly",
+]

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union
 import torch
 from lightning.pytorch import Callback
 
-from lightning_diag import rules
+from lightning_diag.callbacks.asked import asked
 from lightning_diag.callbacks.fit import Fit, crashed
 from lightning_diag.callbacks.mailbox import Mailbox
 from lightning_diag.callbacks.outlets import warn
@@ -37,15 +37,17 @@ class Diagnostics(Callback):
             (``{"backbone.*": ["A001"]}``).
         histograms: whether TensorBoard gets histograms of activations, gradients, weights and updates.
         stop_on: end the training at the first finding of this severity or worse.
-        fail_on: raise :class:`UnhealthyTraining` at the end of fit if there are findings of this severity or worse, or
-            if nothing could be judged.
+        fail_on: raise :class:`UnhealthyTraining` at the end of fit for findings of this severity or worse, or if
+            nothing could be judged.
         compiled: what happens to a model under torch.compile on sampled steps: "eager" runs it eagerly for that step
             (its rounding and dropout masks then differ from those of generated code in that step), "skip" leaves its
             forward pass unmeasured and the run bit-equal.
+        limits: rule -> parameter -> value (``{"dead-units": {"max_dead_fraction": 0.6}}``).
+        config: whether what is not given of these comes from ``[tool.lightning-diag]`` in the nearest pyproject.toml.
         verbose: whether errors are told while the training runs, and a table at its end.
 
     Raises:
-        ValueError: a value is out of range, or a rule or severity of that name does not exist.
+        ValueError: a value is out of range, or a rule, limit or severity of that name does not exist.
         TypeError: ``every_n_steps`` is no integer.
     """
 
@@ -59,21 +61,23 @@ class Diagnostics(Callback):
         stop_on: Union[Level, None] = None,
         fail_on: Union[Level, None] = None,
         compiled: Literal["eager", "skip"] = "eager",
+        limits: Union[Mapping[str, Mapping[str, Any]], None] = None,
+        config: bool = True,
         verbose: bool = True,
     ) -> None:
         super().__init__()
         self.automatic = False  # attached by the environment, not by the user: stands aside where the user has one
         self.aside = False
-        if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int):
+        if type(every_n_steps) is not int:
             raise TypeError(f"every_n_steps must be an integer, got {every_n_steps!r}")
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
-        rules.check(History(), select, ignore)  # refuses unknown rules now, not at the end of a long run
         if compiled not in ("eager", "skip"):
             raise ValueError(f"compiled must be 'eager' or 'skip', got {compiled!r}")
         self.every_n_steps, self.histograms, self.verbose = every_n_steps, histograms, verbose
         self.compiled = compiled
-        self.select, self.ignore = select, ignore
+        self.asked = asked(select, ignore, limits, config)
+        self.select, self.ignore = self.asked.select, self.asked.ignore
         self.stop_on = None if stop_on is None else severity(stop_on)
         self.fail_on = None if fail_on is None else severity(fail_on)
         self._fit: Fit | None = None

@@ -78,7 +78,7 @@ class Fit:
         self.observer.say = warn
         held = (id(p) for o in getattr(trainer, "optimizers", []) for g in o.param_groups for p in g["params"])
         self.observer.surroundings = Surroundings(module, held)
-        self.judgement = Judgement(self.history, options.select, options.ignore, often=options.stop_on is not None)
+        self.judgement = Judgement(self.history, options.asked, often=options.stop_on is not None)
         self.rank_zero = bool(trainer.is_global_zero)
         write = self.rank_zero and not trainer.fast_dev_run
         self.outlets = Outlets(trainer, self.history, write=write, log_dir=log_dir)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lightning_diag import rules
+from lightning_diag.callbacks.asked import Asked
 from lightning_diag.findings import Finding, Outcome, Report, Severity
 from lightning_diag.records import History
 
-Ignore = Sequence[str] | Mapping[str, Sequence[str]]
 _FIRST, _GROWTH = 8, 1.4
 _GAP, _GAP_TO_STOP = 16, 3  # most samples between two judgements; fewer where a finding ends the training
 _LATEST = 32  # samples that the tripwires see
@@ -19,16 +19,13 @@ class Judgement:
 
     Args:
         history: what is judged.
-        select: codes or names of the rules asked; all if empty.
-        ignore: codes or names left out, or site glob -> codes.
+        asked: the rules, with their limits.
         often: whether a finding must be known soon, because it ends the training.
     """
 
-    def __init__(
-        self, history: History, select: Sequence[str] = (), ignore: Ignore = (), *, often: bool = False
-    ) -> None:
+    def __init__(self, history: History, asked: Asked | None = None, *, often: bool = False) -> None:
         self._gap = _GAP_TO_STOP if often else _GAP
-        self.history, self.select, self.ignore = history, select, ignore
+        self.history, self.asked = history, asked or Asked()
         self.crash: str = ""
         self.report = self._judged()
         self._told: set[tuple[str, str]] = set()
@@ -48,12 +45,14 @@ class Judgement:
 
     def trip(self) -> list[Finding]:
         """Judge with the tripwires alone; return the findings."""
-        report = rules.check(self.history.tail(_LATEST), self.select, self.ignore, rules=rules.TRIPWIRES)
-        return list(report.findings)
+        return list(self._asked(self.history.tail(_LATEST), self.asked.tripwires).findings)
 
     def _judged(self) -> Report:
-        report = rules.check(self.history, self.select, self.ignore)
+        report = self._asked(self.history, self.asked.rules)
         return self._with_crash(report) if self.crash else report
+
+    def _asked(self, history: History, which: rules.Rules) -> Report:
+        return rules.check(history, self.asked.select, self.asked.ignore, rules=which)
 
     def last(self) -> Report:
         """Return the last report, with the outcome "crashed": where judging itself is what failed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from lightning_diag.probes.metrics import MetricReader, add_points, metric_direc
 from lightning_diag.probes.readings import Part, Silence
 from lightning_diag.probes.samples import Sample, arranged
 from lightning_diag.probes.sampling import SamplingPlan
+from lightning_diag.probes.sources import source_of, sources
 from lightning_diag.probes.step import SampledStep
 from lightning_diag.probes.units import SilentUnits, dead_from_start
 from lightning_diag.records import History
@@ -66,6 +68,7 @@ class Observer:
         self._jumps = Jumps()
         self.surroundings = Surroundings(module)
         self._stepped_before = False
+        self._sources: dict[str, str] | None = None  # where the user's code makes the modules, once asked for
         self._watched = False
         self._due = False  # a sample that waits for a batch in which an optimizer steps
         self._lingering: list[FunctionProbe] = []
@@ -214,7 +217,10 @@ class Observer:
 
     def _state(self, known: Mapping[str, Any]) -> None:
         if layers := known.get("layers"):
-            self.history.set_layers(layers)
+            if self._sources is None:
+                self._sources = sources(self.module)
+                self.history.update_run(source=self._sources.get("", ""))
+            self.history.set_layers([replace(x, source=source_of(x.site, self._sources)) for x in layers])
         for key in ("losses", "differences", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})

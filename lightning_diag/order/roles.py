@@ -108,17 +108,33 @@ def roles(model: nn.Module, order: Order) -> tuple[LayerRole, ...]:
     return tuple(found)
 
 
-def activation_roles(order: Order) -> tuple[ActivationRole, ...]:
-    """Return the role of every activation in an order of execution: modules and functions."""
+def activation_roles(order: Order, *, each_call: bool = False) -> tuple[ActivationRole, ...]:
+    """Return the role of every activation in an order of execution: modules and functions.
+
+    Args:
+        order: the order.
+        each_call: whether each call of a module that is called several times has a role of its own, named ``act#1``,
+            ``act#2``.
+    """
     modules = [(m, calls) for m, calls in order.by_module.items() if calls[0].kind == "activation"]
+    if each_call:
+        modules = [(m, (c,)) for m, calls in modules for c in calls]
     alone = [(None, (c,)) for c in order.calls if c.kind == "activation" and c.module is None]
     found = []
     for module, calls in sorted([*modules, *alone], key=lambda x: x[1][0].index):
-        name = calls[0].site if module is not None else f"{calls[0].site or 'forward'}: {calls[0].what}"
+        name = _name_of(order, module, calls)
         each = [_activation_role(order, c) for c in calls]
         role = next((r for r in ("attention", "gate", "output", "input") if r in each), "hidden")
         found.append(ActivationRole(name, module, calls[0].what, role, tuple(c.index for c in calls)))  # type: ignore[arg-type]
     return tuple(found)
+
+
+def _name_of(order: Order, module: nn.Module | None, calls: tuple[Call, ...]) -> str:
+    first = calls[0]
+    if module is None:
+        return f"{first.site or 'forward'}: {first.what}"
+    every = order.by_module[module]
+    return first.site if len(every) == len(calls) else f"{first.site}#{every.index(first) + 1}"
 
 
 def _activation_role(order: Order, call: Call) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lightning_diag.records import jsonlines
 from lightning_diag.records.parts import Floats, Ints, Layer, Points, Sample, Series, Stage, Table
+from lightning_diag.records.written import Written, matrix_of
 
 _MOST_LINES = 256  # lines that wait for a writer
 _MOST_LAYERS = 20_000
@@ -52,6 +53,7 @@ class History:
         self._log: list[dict[str, Any]] = []  # lines not yet taken by a writer
         self._written: dict[str, Any] = {}  # facts about the run that a writer has
         self._tables: dict[tuple[str, Stage], Table] = {}
+        self._names: tuple[str, ...] | None = None  # of the statistics, once asked for
 
     # -- filling -----------------------------------------------------------------------------------------
 
@@ -95,13 +97,36 @@ class History:
             together = _rounded(np.concatenate(list(rows.values())))
             ends = np.cumsum([len(r) for r in rows.values()])
             rows = dict(zip(rows, np.split(together, ends[:-1]), strict=True))
-        self._samples.append(Sample(int(step), int(epoch), stage, versions, rows))
-        self._note(jsonlines.sample_line(self._samples[-1]))
-        self._tables.clear()
+        self._append(Sample(int(step), int(epoch), stage, versions, rows))
+
+    def add_written(self, step: int, epoch: int, values: Written, *, stage: Stage = "train") -> None:
+        """Add one sampled step as a file has it; its numbers are parsed when a table is asked for.
+
+        Raises:
+            ValueError: a statistic's family has no sites, or their numbers differ.
+        """
+        versions: dict[str, int] = {}
+        for name in values:
+            family = name.split("/", 1)[0]
+            if family not in versions:
+                if family not in self._sites:
+                    raise ValueError(f"no sites stated for {name!r}")
+                versions[family] = self._current[family]
+            expected = len(self._sites[family][versions[family]])
+            if (n := values.count(name)) != expected:
+                raise ValueError(f"{name!r} has {n} values for {expected} sites of {family!r}")
+        self._append(Sample(step, epoch, stage, versions, values))
+
+    def _append(self, sample: Sample) -> None:
+        self._samples.append(sample)
+        if self.writable:
+            self._note(jsonlines.sample_line(sample))
+        self._forget()
         if len(self._samples) > self.max_samples:
             kept = _thinned(np.array([s.step for s in self._samples]))
             self._samples = [self._samples[i] for i in kept]
             self.generation += 1
+            self._forget()
 
     def add_points(self, name: str, steps: Sequence[int], values: npt.ArrayLike, *, stage: Stage = "train") -> None:
         """Add points of a series that exists at every step (``loss``, ``metric/val_acc``, ``learning_rate/0``)."""
@@ -109,10 +134,12 @@ class History:
             raise ValueError(f"{name!r}: {len(steps)} steps for {np.size(values)} values")
         if not len(steps):
             return
-        rounded = _rounded(np.asarray(values, dtype=np.float64))
+        numbers = np.asarray(values, dtype=np.float64)
+        rounded = _rounded(numbers) if self.writable else numbers  # a file holds rounded ones
         points = self._points.setdefault((stage, name), Points())
         points.extend(np.asarray(steps, dtype=np.int64), rounded)
-        self._note(jsonlines.points_line(stage, name, np.asarray(steps), rounded))
+        if self.writable:
+            self._note(jsonlines.points_line(stage, name, np.asarray(steps), rounded))
         if points.n > self.max_points:
             points.keep(_thinned(points.steps))
             self.generation += 1
@@ -130,12 +157,17 @@ class History:
             self.generation += 1
         self._log.append(line)
 
+    def _forget(self) -> None:
+        """Drop what was made of the samples."""
+        self._tables.clear()
+        self._names = None
+
     def truncate(self, step: int) -> None:
         """Forget all that was seen at ``step`` or later (a resumed run takes those steps again)."""
         self._samples = [s for s in self._samples if s.step < step]
         for p in self._points.values():
             p.keep(np.flatnonzero(p.steps < step))
-        self._tables.clear()
+        self._forget()
         self.generation += 1
 
     # -- reading -----------------------------------------------------------------------------------------
@@ -153,7 +185,7 @@ class History:
         lists = [self._sites[family][v] for v in used]
         steps = np.array([s.step for s in taken], dtype=np.int64)
         if len(used) == 1:
-            return Table(steps, lists[0], np.array([s.values[statistic] for s in taken]))
+            return Table(steps, lists[0], matrix_of([s.values for s in taken], statistic))
         sites = tuple(dict.fromkeys(name for names in reversed(lists) for name in names))
         column = {name: j for j, name in enumerate(sites)}
         where = {v: np.array([column[n] for n in names], dtype=np.int64) for v, names in zip(used, lists, strict=True)}
@@ -195,7 +227,9 @@ class History:
     @property
     def statistics(self) -> tuple[str, ...]:
         """Names of the sampled statistics."""
-        return tuple(dict.fromkeys(name for s in self._samples for name in s.values))
+        if self._names is None:
+            self._names = tuple(dict.fromkeys(name for s in self._samples for name in s.values))
+        return self._names
 
     def series_names(self, stage: Stage = "train") -> tuple[str, ...]:
         """Names of the per-step series of a stage."""

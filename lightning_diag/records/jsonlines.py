@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_diag.records.parts import STAGES, Floats, HistoryError, Ints, Layer, Sample
+from lightning_diag.records.parts import STAGES, Floats, HistoryError, Ints, Layer, Sample, Stage
+from lightning_diag.records.written import LARGEST, numbers_of, written_sample
 
 if TYPE_CHECKING:
     from lightning_diag.records.history import History
 
 SCHEMA = 1
 MAX_FILE_BYTES = 1 << 30
-_LARGEST = float(np.finfo(np.float64).max)
 
 
 def header(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +59,11 @@ def read(history: History, lines: Iterable[str], name: str) -> str:
             continue
         taken += 1
         try:
-            _take(history, json.loads(line), first=taken == 1)
+            values = written_sample(line, f"{name}, line {number}") if taken > 1 else None
+            if values is not None:
+                history.add_written(values.step, values.epoch, values, stage=_known(values.stage))
+            else:
+                _take(history, json.loads(line), first=taken == 1)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             broken = f"{name}, line {number}: {error}"
             if taken == 1:
@@ -79,11 +83,11 @@ def _take(history: History, line: Any, *, first: bool) -> None:
             raise ValueError(f"not a history of schema {SCHEMA} (schema: {got!r})")
         history.run.update(line.get("run", {}))
     elif "values" in line:
-        values = {k: _numbers(v) for k, v in line["values"].items()}
+        values = {k: numbers_of(v) for k, v in line["values"].items()}
         history.add_sample(line["step"], line["epoch"], values, stage=_stage(line))
     elif "points" in line:
         for name, (steps, numbers) in line["points"].items():
-            history.add_points(name, steps, _numbers(numbers), stage=_stage(line))
+            history.add_points(name, steps, numbers_of(numbers), stage=_stage(line))
     elif "sites" in line:
         for family, names in line["sites"].items():
             history.set_sites(family, [str(n) for n in names])
@@ -93,10 +97,15 @@ def _take(history: History, line: Any, *, first: bool) -> None:
         history.update_run(**line["run"])
 
 
-def _stage(line: Mapping[str, Any]) -> Any:
-    if line["stage"] not in STAGES:
-        raise ValueError(f"stage {line['stage']!r} is none of {', '.join(STAGES)}")
-    return line["stage"]
+def _stage(line: Mapping[str, Any]) -> Stage:
+    return _known(line["stage"])
+
+
+def _known(stage: Any) -> Stage:
+    if stage not in STAGES:
+        raise ValueError(f"stage {stage!r} is none of {', '.join(STAGES)}")
+    found: Stage = stage
+    return found
 
 
 @contextmanager
@@ -143,19 +152,13 @@ def _listed(numbers: Floats) -> list[Any]:
     if np.isfinite(numbers).all():
         plain: list[Any] = numbers.tolist()
         return plain
-    clipped = np.clip(numbers, -_LARGEST, _LARGEST).tolist()
+    clipped = np.clip(numbers, -LARGEST, LARGEST).tolist()
     return [x if x == x else None for x in clipped]
-
-
-def _numbers(values: Any) -> Floats:
-    """Undo :func:`_listed`."""
-    numbers = np.array(values, dtype=np.float64)  # None becomes NaN
-    return np.where(np.abs(numbers) >= _LARGEST, np.copysign(np.inf, numbers), numbers)
 
 
 def _strict(x: Any) -> Any:
     if isinstance(x, float):
-        return None if np.isnan(x) else float(np.clip(x, -_LARGEST, _LARGEST))
+        return None if np.isnan(x) else float(np.clip(x, -LARGEST, LARGEST))
     if isinstance(x, dict):
         return {k: _strict(v) for k, v in x.items()}
     return [_strict(v) for v in x] if isinstance(x, (list, tuple)) else x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -72,7 +73,7 @@ class Sample:
     epoch: int
     stage: Stage
     versions: dict[str, int]
-    values: dict[str, Floats]
+    values: Mapping[str, Floats]
 
 
 class Points:

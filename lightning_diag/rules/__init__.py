@@ -15,6 +15,7 @@ from lightning_diag.rules import judging
 from lightning_diag.rules.catalogue import RULES, TRIPWIRES
 from lightning_diag.rules.causes import CAUSES, Cause, fold
 from lightning_diag.rules.judging import Ignore, Rules, Selectors
+from lightning_diag.rules.limits import Limits, with_limits
 from lightning_diag.rules.rule import Rule, Unmeasured
 
 
@@ -24,7 +25,7 @@ def check(history: History, select: Selectors = (), ignore: Ignore = (), *, rule
     Args:
         history: what was measured.
         select: only these rules: codes ("A001"), prefixes of codes ("A") or names ("dead-units"); empty means all.
-        ignore: rules to leave out, or a mapping of site globs to rules (``{"backbone.*": ["A001"]}``).
+        ignore: rules to leave out, or a mapping of site globs to rules (``{"backbone.*": ["A001"], "*": ["V"]}``).
         rules: the rules to choose from, classes or instances with other parameters.
 
     Raises:
@@ -57,6 +58,7 @@ __all__ = [
     "TRIPWIRES",
     "Cause",
     "Ignore",
+    "Limits",
     "Rule",
     "Rules",
     "Selectors",
@@ -65,4 +67,5 @@ __all__ = [
     "fold",
     "resolve",
     "rule_infos",
+    "with_limits",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from lightning_diag.records import Floats, History, Ints
 from lightning_diag.rules.phase import Bools, is_matrix, is_running, matrices, pick, steps_seen
 from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.trends import medians
 
 LOWEST = -30.0  # decades; stands for a gradient that is exactly zero
 
@@ -49,7 +51,7 @@ def gradient_depth(history: History, *, min_layers: int = 3, min_samples: int = 
     if len(names) < min_layers:
         raise Unmeasured(f"{len(names)} weight matrices with gradients; depth is judged from {min_layers} on")
     third = max(1, len(names) // 3)
-    return Depth(names, steps, *(np.nanmedian(r, axis=1) for r in (ratio[:, :third], ratio[:, -third:])))
+    return Depth(names, steps, *(medians(r) for r in (ratio[:, :third], ratio[:, -third:])))
 
 
 def log_ratio(history: History, statistic: str, steps: Ints) -> tuple[tuple[str, ...], Floats]:
@@ -88,6 +90,34 @@ def start_growth(history: History, step: int) -> tuple[str, float]:
     came, went = pick(history, "batch/std", inputs, at)[0], pick(history, "activation/std", sites[-1:], at)[0]
     came = came[np.isfinite(came) & (came > 0)]
     return (sites[-1], float(went[0] / came.max())) if len(came) and len(went) else ("", float("nan"))
+
+
+class OverTime(NamedTuple):
+    """How a recurrent layer feels its early inputs against its late ones, in decades, and over which samples."""
+
+    site: str
+    decades: float
+    first: int
+    last: int
+
+
+def over_time(history: History, *, min_travel: float = 0.2) -> list[OverTime]:
+    """Return the recurrent layers, and the cells called in a loop, whose weights were really trained.
+
+    That is, whose steps add up to ``min_travel`` of the weights: a layer that hardly moves fails for another reason.
+    """
+    table = history.table("activation/gradient_over_time")
+    parameters = {x.site: x.parameters for x in history.layers}
+    found = []
+    for j, site in enumerate(table.sites):
+        there = np.isfinite(table.matrix[:, j])
+        names = tuple(p for p in parameters.get(site, ()) if "weight" in p.rsplit(".", 1)[-1])
+        ratio = pick(history, "update/ratio", names, history.steps)
+        travel = float(np.nanmedian(ratio)) * steps_seen(history) if np.isfinite(ratio).any() else 0.0
+        if there.sum() >= 2 and travel >= min_travel:
+            steps = table.steps[there]
+            found.append(OverTime(site, float(np.median(table.matrix[there, j])), int(steps[0]), int(steps[-1])))
+    return found
 
 
 def _decades(matrix: Floats) -> Floats:

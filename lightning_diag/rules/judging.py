@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from lightning_diag.findings import Finding, Outcome, Report, RuleInfo
-from lightning_diag.records import History, Series
+from lightning_diag.records import History, HistoryError, Series
 from lightning_diag.records.parts import Points
 from lightning_diag.rules.causes import fold
 from lightning_diag.rules.metrics import words
@@ -76,17 +76,18 @@ def judge(history: History, rules: Rules, select: Selectors = (), ignore: Ignore
         history: what was measured.
         rules: rule classes (their default parameters are used) or instances.
         select: only these codes, prefixes or names; empty means all.
-        ignore: codes, prefixes or names to leave out, or a mapping of site globs to those.
+        ignore: codes, prefixes or names to leave out, or a mapping of site globs to those ("*" is everywhere).
         known: further rules that selectors may name although they are not asked here.
 
     Raises:
         ValueError: a selector names no rule.
+        HistoryError: numbers of a stored history cannot be read.
     """
     history = with_loss(history)
     named = (*rules, *(r for r in known if r.code not in {x.code for x in rules}))
     chosen = set(resolve(select, named)) or {r.code for r in rules}
     at_sites = {g: set(resolve(s, named)) for g, s in ignore.items()} if isinstance(ignore, Mapping) else {}
-    chosen -= set() if isinstance(ignore, Mapping) else set(resolve(ignore, named))
+    chosen -= at_sites.pop("*", set()) if isinstance(ignore, Mapping) else set(resolve(ignore, named))
     there = {*history.statistics, *history.series_names("train")}
     asked = [r for r in rules if r.code in chosen]
     findings: list[Finding] = []
@@ -136,6 +137,8 @@ def _ask(rule: type[Rule] | Rule, history: History, there: Collection[str]) -> t
         found = list((rule() if isinstance(rule, type) else rule).check(history))
     except Unmeasured as reason:
         return [], Outcome("unmeasured", str(reason))
+    except HistoryError:  # a damaged file, not a fault of the rule
+        raise
     except Exception:  # crashed is an outcome, with its traceback, and exit code 2
         return [], Outcome("crashed", traceback.format_exc())
     return found, Outcome("found" if found else "clean")

@@ -110,9 +110,9 @@ class LearningRateTooHigh:
         nothing = float("nan"), "", 0
         if not ratio.size or not np.isfinite(ratio).any():
             return nothing
-        quarter = np.array([np.nanquantile(r, 1 - self.min_matrices) if np.isfinite(r).any() else 0.0 for r in ratio])
+        quarter = _quantiles(ratio, 1 - self.min_matrices)
         window = min(8, len(quarter))
-        medians = np.array([np.median(quarter[i : i + window]) for i in range(len(quarter) - window + 1)])
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(quarter, window), axis=1)
         if medians.max() <= self.long_step and quarter.max() <= self.long_single:
             return nothing
         first = 0 if quarter.max() > self.long_single else int(medians.argmax())
@@ -154,6 +154,17 @@ def ill_from_start(history: History) -> bool:
     """Tell whether the first loss already is far above that of a constant prediction: no step had been taken then."""
     trivial, values = trivial_loss(history), finite_loss(history)
     return bool(np.isfinite(trivial) and trivial > 0 and len(values) and values[0] > 5 * trivial)
+
+
+def _quantiles(rows: Floats, share: float) -> Floats:
+    """Return a quantile of every row without its absent values, 0 where a row has none, shape (rows,)."""
+    known = np.isfinite(rows)
+    out, whole = np.zeros(len(rows)), ~np.isnan(rows).any(axis=1) & known.any(axis=1)
+    if whole.any():
+        out[whole] = np.quantile(rows[whole], share, axis=1)
+    for i in np.flatnonzero(known.any(axis=1) & ~whole):
+        out[i] = np.nanquantile(rows[i], share)
+    return out
 
 
 def died(history: History) -> float:

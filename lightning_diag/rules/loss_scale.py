@@ -14,9 +14,9 @@ from lightning_diag.records import Floats, History
 from lightning_diag.rules.calls import Call, differences, first_step, last_step, learned_calls, square_bounds
 from lightning_diag.rules.phase import at_steps, first_break, is_running, loss_breaks, loss_descent, matrices, pick
 from lightning_diag.rules.rule import Unmeasured
-from lightning_diag.trends import is_plateau
+from lightning_diag.trends import is_plateau, medians
 
-_MEAN = Prescription("Take the mean: reduction='mean', or .mean() in place of .sum().", {"reduction": "mean"})
+_MEAN = Prescription("Take the mean: reduction='mean', or .mean() in place of .sum().")
 _FACTOR = Prescription("Take the factor out of the loss (it is {k:.3g}), or divide the learning rate by it.")
 _SCALED: Final = ("SGD", "ASGD")  # their step is as long as the gradient; all others divide by its size
 _SANE = 0.3  # of its size; a first step that changes a weight by less does not make a run explode
@@ -151,4 +151,4 @@ def _of_call(call: Call) -> tuple[float, str]:
 def _medians(ratio: Floats) -> Floats:
     """Return the median over the matrices of each sample, samples without any left out."""
     kept = ratio[np.isfinite(ratio).any(axis=1)] if ratio.size else ratio[:0]
-    return np.nanmedian(kept, axis=1) if len(kept) else np.zeros(0)
+    return medians(kept) if len(kept) else np.zeros(0)

@@ -12,6 +12,7 @@ from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.phase import is_learning, matrices, pick
 from lightning_diag.rules.rule import Unmeasured, check_range, percent
+from lightning_diag.trends import medians
 
 _BATCH = Prescription("Use larger batches, or accumulate: Trainer(accumulate_grad_batches=4).", {"batch_size": "x4"})
 _AVERAGE = Prescription("Average the weights over the last part of training, or decay the learning rate.")
@@ -67,7 +68,7 @@ class NoisyGradient:
         share = share[np.isfinite(share).any(axis=1)]
         if len(share) < 3:
             raise Unmeasured(f"{len(share)} samples of Adam's averages; 3 are needed")
-        level, floor = float(np.median(np.nanmedian(share, axis=1))), (1 - beta) / (1 + beta)
+        level, floor = float(np.median(medians(share))), (1 - beta) / (1 + beta)
         limit = self.max_excess * floor
         if level > limit or is_learning(history):
             return

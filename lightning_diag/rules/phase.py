@@ -81,15 +81,24 @@ def execution_order(history: History, sites: tuple[str, ...]) -> Ints:
 def pick(history: History, statistic: str, names: tuple[str, ...], steps: Ints) -> Floats:
     """Return a statistic at given steps (rows) and sites (columns), NaN where absent."""
     table = history.table(statistic)
-    row = {int(s): i for i, s in enumerate(table.steps)}
     column = {s: j for j, s in enumerate(table.sites)}
     out = np.full((len(steps), len(names)), np.nan)
-    i = np.array([row.get(int(s), -1) for s in steps], dtype=np.int64)
+    i = _places(table.steps, steps)
     j = np.array([column.get(s, -1) for s in names], dtype=np.int64)
     ok_i, ok_j = i >= 0, j >= 0
     if ok_i.any() and ok_j.any():
         out[np.ix_(ok_i, ok_j)] = table.matrix[np.ix_(i[ok_i], j[ok_j])]
     return out
+
+
+def _places(known: Ints, steps: Ints) -> Ints:
+    """Return where steps stand among known ones (the last place of a step taken twice), -1 for unknown ones."""
+    order = np.argsort(known, kind="stable")
+    place = np.searchsorted(known[order], steps, side="right") - 1
+    if not len(known):
+        return np.full(len(steps), -1, dtype=np.int64)
+    found = order[np.maximum(place, 0)]
+    return np.where((place >= 0) & (known[found] == steps), found, -1)
 
 
 def skips_bad_steps(history: History) -> bool:

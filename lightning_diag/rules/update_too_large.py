@@ -21,7 +21,7 @@ from lightning_diag.rules.phase import (
     steps_seen,
 )
 from lightning_diag.rules.rule import Unmeasured, between
-from lightning_diag.trends import smooth
+from lightning_diag.trends import medians, smooth
 
 _RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"})
 _WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
@@ -118,7 +118,7 @@ class UpdateTooLarge:
             raise Unmeasured("no weight matrix was seen")
         steps = history.table("update/ratio").steps
         ratio, weight = (pick(history, s, names, steps) for s in ("update/ratio", "parameter/rms"))
-        usual = np.nanmedian(np.vstack([np.nan_to_num(weight), np.zeros_like(weight[:1])]), axis=1)[:-1, None]
+        usual = medians(np.vstack([np.nan_to_num(weight), np.zeros_like(weight[:1])]))[:-1, None]
         ratio = np.where((weight > 0.01 * usual) & np.isfinite(ratio), ratio, np.nan)
         known: Bools = np.atleast_1d(np.isfinite(ratio).any(axis=0))
         rows = np.isfinite(ratio).any(axis=1)
@@ -152,5 +152,5 @@ def _medians(rows: Floats) -> Floats:
     """Return the median of each column, NaN where a column holds nothing else."""
     found = np.full(rows.shape[1], np.nan)
     seen = ~np.isnan(rows).all(axis=0)
-    found[seen] = np.nanmedian(rows[:, seen], axis=0)
+    found[seen] = medians(rows[:, seen].T)
     return found

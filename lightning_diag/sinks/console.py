@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_diag.findings import Finding, Report, Severity
+from lightning_diag.sinks.plain import log_dir, nothing, text
 from lightning_diag.sinks.wording import Group, grouped, listed, looked_at, printable, short_site, unjudged, when
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
@@ -59,7 +60,7 @@ class _ReportTable:
             badge = Text(f"{signs.of(head.severity)} {printable(head.code, encoding)}", _STYLES[head.severity])
             rows.add_row(badge, Lines(*_evidence(group, signs, encoding, width - 16)))
         style = _VERDICTS.get(self.report.verdict, "magenta")
-        body = [rows] if self.report.findings else [Text(_nothing(self.report), style=f"bold {style}")]
+        body = [rows] if self.report.findings else [Text(nothing(self.report), style=f"bold {style}")]
         yield Panel(
             Lines(*body, Text(), *_footer(self.report, self.files, signs, encoding)),
             title=Text.assemble(" Training health: ", (self.report.verdict, f"bold {style}"), " "),
@@ -78,22 +79,7 @@ def table(report: Report, files: Iterable[str | Path] = ()) -> RenderableType:
         report: what to show.
         files: where more is found; shown as given.
     """
-    return _ReportTable(report, tuple(str(f) for f in files) or _log_dir(report))
-
-
-def text(report: Report, files: Iterable[str | Path] = (), *, encoding: str = "utf-8") -> str:
-    """Return the report as plain lines for logs: one finding a line, nothing folded, nothing wrapped."""
-    lines = [f"Training health: {report.verdict}"]
-    for group in grouped(report.findings):
-        lines += [f"  {_line(f, encoding)}" for f in group.findings]
-        lines += [f"      because of it: {_line(f, encoding)}" for some in group.consequences.values() for f in some]
-        lines += [f"      to do: {printable(advice, encoding)}" for advice in group.advice()]
-    if not report.findings:
-        lines.append(f"  {_nothing(report)}")
-    lines.append("  looked at: " + "; ".join(printable(p, encoding) for p in looked_at(report)))
-    lines += ["  " + printable(f"{rule}: {verdict} ({why})", encoding) for rule, verdict, why in unjudged(report)]
-    lines += [f"  files: {printable(f, encoding)}" for f in tuple(str(f) for f in files) or _log_dir(report)]
-    return "\n".join(lines)
+    return _ReportTable(report, tuple(str(f) for f in files) or log_dir(report))
 
 
 def print_report(report: Report, console: Console | None = None, files: Iterable[str | Path] = ()) -> None:
@@ -117,12 +103,6 @@ def live_line(finding: Finding) -> str:
     step = f"step {finding.step}" if finding.step >= 0 else "the start"
     what = f"{printable(finding.code)} {printable(finding.name)}"
     return f"lightning_diag: {finding.severity} at {step}: {what}{where}: {printable(finding.message)}"
-
-
-def _line(f: Finding, encoding: str) -> str:
-    where = f" in {printable(f.site, encoding)}" if f.site else ""
-    head = f"{printable(f.code, encoding)} {printable(f.name, encoding)} [{f.severity}]{where}, {when(f)}"
-    return f"{head}: {printable(f.message, encoding)}"
 
 
 def _evidence(group: Group, signs: _Signs, encoding: str, width: int) -> Iterator[RenderableType]:
@@ -172,13 +152,3 @@ def _footer(report: Report, files: Sequence[str], signs: _Signs, encoding: str) 
         yield Text(printable(f"{rule}: {verdict}, {why}", encoding, limit=240), style=style)
     for name in files:
         yield Text(printable(name, encoding), style="dim underline", overflow="fold")
-
-
-def _nothing(report: Report) -> str:
-    if report.verdict == "healthy":
-        return "Nothing found."
-    return "Nothing was judged, so nothing is known." if report.verdict == "not judged" else "No finding."
-
-
-def _log_dir(report: Report) -> tuple[str, ...]:
-    return (str(report.run["log_dir"]),) if report.run.get("log_dir") else ()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from lightning_diag.findings import Finding, Report
+from lightning_diag.gate import Decision
+from lightning_diag.sinks.tally import counted, ending, remarks
 from lightning_diag.sinks.wording import Group, grouped, looked_at, printable, unjudged, when
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|#])")
@@ -38,6 +40,21 @@ def markdown(report: Report) -> str:
         table = _table(("rule", "verdict", "reason"), [tuple(map(escaped, row)) for row in unjudged(report)])
         parts += ["### Not judged", table]
     return "\n\n".join(parts) + "\n"
+
+
+def decided(decision: Decision) -> str:
+    """Return the decision of the gate on all runs as Markdown."""
+    parts = ["# Training health\n"]
+    for run in decision.runs:
+        parts.append(f"`{printable(run.run).replace('`', '')}`\n")
+        if run.problem:
+            parts.append(f"## Training health: not judged\n\n{escaped(run.problem)}\n")
+            continue
+        parts += [f"**{escaped(text)}**\n" for text in remarks(run)]
+        parts += [f"{counted(run.known)} known to the baseline, not shown.\n"] if run.known else []
+        parts.append(markdown(run.report))
+    parts += [f"{escaped(line)}\n" for line in ending(decision)]
+    return "\n".join(parts)
 
 
 def _lines(group: Group) -> list[str]:
