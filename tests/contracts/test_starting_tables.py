@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +57,17 @@ def test_the_callbacks_allow_what_the_tables_have(kind: Any, name: str, table: s
 def test_the_options_of_a_row_are_arguments_of_initialize() -> None:
     arguments = inspect.signature(initializers.initialize).parameters
     assert {o for row in initializers.INITIALIZERS for o in row.options} <= set(arguments)
+
+
+def test_the_documents_have_the_rows_of_the_tables() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    start, data = ((docs / name).read_text(encoding="utf-8") for name in ("initialization.md", "preprocessing.md"))
+    for row in initializers.INITIALIZERS:
+        assert f"| `{row.name}` | {row.formula} | {row.nonlinearity} | {row.source} |" in start
+    for gain in initializers.GAINS:
+        torch = "" if gain.torch is None else f"{gain.torch:.4g}"
+        assert f"| {gain.activation} | {gain.value:.4g} | {torch} | {gain.source} |" in start
+    for kind in preprocessing.PREPROCESSINGS:
+        assert f"| `{kind.name}` | {kind.formula} | {kind.use} | {kind.source} |" in data
+    for target in preprocessing.TARGETS:
+        assert f"| `{target.name}` | {target.formula} | {target.use} |" in data
