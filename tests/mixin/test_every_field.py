@@ -123,6 +123,7 @@ def test_lightning_cli_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "trainer: {max_epochs: 1, accelerator: cpu, devices: 1, logger: false, enable_progress_bar: false, "
         "enable_checkpointing: false, enable_model_summary: false}\n"
     )
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # what LightningCLI itself still calls
     monkeypatch.setattr("sys.argv", ["train.py", "fit", f"--config={config}", "--model.recipe.lr=0.125"])
     cli = LightningCLI(Digits, Data, save_config_callback=None)
     assert cli.model.recipe == Recipe(
