@@ -53,6 +53,16 @@ class Judged:
         code = self.report.exit_code(fail_on)
         return 1 if code == 0 and self.required else code
 
+    @property
+    def trouble(self) -> str:
+        """Why the judgement cannot be trusted, "" if it can: no run, nothing judged, a rule that crashed."""
+        if self.problem:
+            return self.problem
+        crashed = [name for name, o in self.report.outcomes.items() if o.verdict == "crashed"]
+        if crashed:
+            return f"{', '.join(crashed)} crashed while judging"
+        return "" if self.report.exit_code("error") != 2 else "nothing was judged: no rule had what it needs"
+
     def verdict(self, fail_on: Severity | str = "error") -> str:
         """Return one word or two for people: the report's verdict, "incomplete" or "not judged"."""
         if self.problem:

@@ -90,15 +90,17 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Lightning's advice on workers and GPUs, which tests that make warnings errors would stumble over."""
+    """Silence what Lightning says of itself, and its advice: tests that make warnings errors would stumble over it."""
     import logging
 
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]
+    names = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         for package in ("lightning.fabric", "lightning_fabric"):
             advice = importlib.import_module(f"{package}.utilities.warnings").PossibleUserWarning
             warnings.simplefilter("ignore", advice)
+        warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning|lightning_fabric)\.")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

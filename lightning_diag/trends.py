@@ -35,15 +35,20 @@ def slope(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """
     a, b = _pairs(x, y)
     if len(a) > _MOST_POINTS:
-        a, b = _block_medians(a), _block_medians(b)
+        a, b = block_medians(a, _MOST_POINTS), block_medians(b, _MOST_POINTS)
     i, j = np.triu_indices(len(a), k=1)
     apart = a[j] != a[i]
     return float(np.median((b[j] - b[i])[apart] / (a[j] - a[i])[apart])) if apart.any() else float("nan")
 
 
-def _block_medians(v: Floats) -> Floats:
-    """Return the medians of 256 blocks of nearly equal length, the longer ones first."""
-    size, longer = divmod(len(v), _MOST_POINTS)
+def block_medians(v: Floats, blocks: int) -> Floats:
+    """Return the medians of so many blocks of nearly equal length, the longer ones first, shape (blocks,).
+
+    Example:
+        >>> block_medians(np.array([1.0, 2.0, 9.0, 4.0, 5.0]), 2).tolist()
+        [2.0, 4.5]
+    """
+    size, longer = divmod(len(v), blocks)
     cut = longer * (size + 1)
     parts = v[:cut].reshape(longer, size + 1), v[cut:].reshape(-1, size)
     return np.concatenate([np.median(p, axis=1) for p in parts if p.size])
@@ -114,7 +119,7 @@ def concordance(values: npt.ArrayLike) -> float:
     """
     v = _finite(values)
     if len(v) > _MOST_POINTS:
-        v = _block_medians(v)
+        v = block_medians(v, _MOST_POINTS)
     i, j = np.triu_indices(len(v), k=1)
     return float(np.mean(np.sign(v[j] - v[i]))) if len(i) else 0.0
 

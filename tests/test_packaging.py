@@ -22,7 +22,11 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "torchmetrics", "torchvision", "lightning", "pytorch_lightning")
-DOORS = ("lightning_diag", "lightning_diag.cli", "lightning_diag.rules", "lightning_diag.sinks")
+DOORS = (
+    "lightning_diag", "lightning_diag.cli", "lightning_diag.rules", "lightning_diag.sinks", "lightning_diag.testing",
+    "lightning_diag.pytest_plugin", "lightning_diag.pytest_checks", "lightning_diag.attach", "lightning_diag.checking",
+    "lightning_diag.comparison",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 from lightning_diag.records import Floats, History
 from lightning_diag.rules.metrics import direction, signed, words
 from lightning_diag.rules.trivial import trivial_loss
-from lightning_diag.trends import noise, smooth
+from lightning_diag.trends import block_medians, noise, smooth
 
 
 class Curve(NamedTuple):
@@ -99,7 +99,7 @@ def swings(values: Floats) -> int:
     if len(values) < 40:
         return 0
     if len(values) > _MOST:
-        values = np.array([np.median(p) for p in np.array_split(values, _MOST)])
+        values = block_medians(values, _MOST)
     window = max(3, len(values) // 40) | 1
     s = smooth(values, window)
     start = float(np.median(values[:3]))

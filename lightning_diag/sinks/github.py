@@ -53,8 +53,10 @@ def write_summary(decision: Decision, environ: Mapping[str, str] = os.environ) -
 
 
 def _commands(run: Judged, decision: Decision) -> Iterator[tuple[str, str]]:
-    if run.problem:
-        yield "error", _command("error", {"title": "Training health: not judged"}, run.problem)
+    if run.trouble:
+        yield "error", _command("error", {"title": "Training health: not judged"}, f"{run.run}: {run.trouble}")
+    if run.partial:
+        yield "notice", _command("notice", {"title": "Training health: partial"}, f"{run.run}: {run.partial}")
     for code, why in run.required.items():
         yield "error", _command("error", {"title": f"{code} is required"}, f"{run.run}: {why}")
     for f in run.report.findings:

@@ -27,7 +27,7 @@ def junit(decision: Decision) -> str:
 
 def _suite(run: Judged, decision: Decision) -> Tree.Element:
     suite = Tree.Element("testsuite", name=_legal(run.run))
-    cases = [_unread(run)] if run.problem else _cases(run, decision)
+    cases = [*([_unread(run)] if run.trouble else []), *_cases(run, decision)]
     suite.extend(cases)
     for name, tag in (("tests", ""), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(name, str(sum(not tag or case.find(tag) is not None for case in cases)))
@@ -37,8 +37,9 @@ def _suite(run: Judged, decision: Decision) -> Tree.Element:
 
 
 def _unread(run: Judged) -> Tree.Element:
+    """Return a case that is red where all the others would be skipped."""
     case = Tree.Element("testcase", classname="training_health", name="the run can be judged")
-    Tree.SubElement(case, "error", message=_legal(run.problem), type="not judged").text = _legal(run.problem)
+    _add(case, "error", run.trouble, "not judged", run.trouble)
     return case
 
 

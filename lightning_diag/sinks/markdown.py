@@ -46,7 +46,7 @@ def decided(decision: Decision) -> str:
     """Return the decision of the gate on all runs as Markdown."""
     parts = ["# Training health\n"]
     for run in decision.runs:
-        parts.append(f"`{printable(run.run).replace('`', '')}`\n")
+        parts.append(f"Run: {escaped(run.run)}\n")
         if run.problem:
             parts.append(f"## Training health: not judged\n\n{escaped(run.problem)}\n")
             continue

@@ -93,7 +93,7 @@ def _result(run: Judged, f: Finding, index: dict[str, int], *, suppressed: bool)
 def _invocation(decision: Decision) -> dict[str, Any]:
     notes = []
     for run in decision.runs:
-        notes += [_note("error", f"{run.run}: {run.problem}")] if run.problem else []
+        notes += [_note("error", f"{run.run}: {run.trouble}")] if run.trouble else []
         notes += [_note("error", f"{run.run}: {code} is required, but {why}") for code, why in run.required.items()]
         notes += [_note("warning", f"{run.run}: this is not the whole run: {run.partial}")] if run.partial else []
         for rule, o in run.report.outcomes.items():

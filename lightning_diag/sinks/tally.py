@@ -32,7 +32,8 @@ def tally(run: Judged, decision: Decision) -> str:
 
 def remarks(run: Judged) -> list[str]:
     """Return what must be said of a run beside its findings: required rules without judgement, a partial run."""
-    lines = [f"required, but {why} ({code} {_name(run, code)})" for code, why in run.required.items()]
+    lines = [run.trouble] if run.trouble and not run.problem else []
+    lines += [f"required, but {why} ({code} {_name(run, code)})" for code, why in run.required.items()]
     lines += [f"this is not the whole run: {run.partial}"] if run.partial and not run.problem else []
     return [*lines, *run.notes]
 

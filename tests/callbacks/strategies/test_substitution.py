@@ -113,6 +113,7 @@ def test_a_step_that_the_module_itself_holds_is_given_back(tmp_path: Path) -> No
     assert module.training_step is own
 
 
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # torch 2.4 of its own pickles
 def test_a_copy_made_while_training_is_bound_to_itself(tmp_path: Path) -> None:
     class Copies(Watcher):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:

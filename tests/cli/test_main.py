@@ -11,7 +11,7 @@ from lightning_diag import cli
 from lightning_diag.records import History
 from lightning_diag.rules import rule_infos
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def history(losses: list[float]) -> History:
