@@ -90,7 +90,13 @@ def attach(
 
     Raises:
         AttributeError: there is no such site.
+        ValueError: ``module`` is an nn.Sequential, which would run what is attached as one of its layers.
     """
+    if isinstance(module, nn.Sequential):
+        raise ValueError(
+            "a submodule of an nn.Sequential becomes one of its layers; put the preprocessing in front instead: "
+            "nn.Sequential(preprocessing, *model)"
+        )
     place = module.get_submodule(entry_of(module) if site is None else site)
     if inputs is not None and not hasattr(module, INPUT):
         module.add_module(INPUT, inputs)

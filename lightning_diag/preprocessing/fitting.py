@@ -63,6 +63,8 @@ def fit(
             for meter, value in zip(meters, values, strict=True):
                 meter.update(value.cpu())
             seen += 1
+    if not seen:
+        raise ValueError("no data was seen: the loader gave no batch")
     for preprocessing, meter in zip([p for p in (inputs, target) if p is not None], meters, strict=True):
         if device.type == "cuda":
             meter.to(device)  # NCCL takes no tensors of the CPU

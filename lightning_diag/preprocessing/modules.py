@@ -13,6 +13,7 @@ from lightning_diag.preprocessing.moments import Moments, StreamingMoments
 from lightning_diag.preprocessing.rows import MISSING, TARGETS, PreprocessingRow, preprocessing_row, unknown
 
 Missing = Literal["refuse", "mean", "keep"]
+is_tracing: Any = getattr(torch.jit, "is_tracing")  # noqa: B009 - torch.jit does not say that it exports it
 _CONSTANT: Final = 1e-7  # spread of a feature, as a share of its largest value, below which it is constant
 
 
@@ -54,8 +55,9 @@ class Preprocessing(nn.Module):
     def _start(self, row: PreprocessingRow, eps: float | None, channel_axis: int, missing: Missing) -> None:
         if missing not in MISSING:
             raise unknown("missing", missing, list(MISSING))
-        whitens = row.how in ("pca", "zca")
-        eps = eps if eps is not None else (1e-5 if whitens else 0.0)
+        self.whitens = row.how in ("pca", "zca")
+        self.fitted = False  # whether there are statistics
+        eps = eps if eps is not None else (1e-5 if self.whitens else 0.0)
         if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not (math.isfinite(eps) and eps >= 0):
             raise ValueError(f"eps must be a finite number from 0, got {eps!r}")
         if not isinstance(channel_axis, int) or isinstance(channel_axis, bool) or channel_axis == 0:
@@ -67,18 +69,13 @@ class Preprocessing(nn.Module):
         for name in ("offset", "scale", "matrix", "mean"):
             self.register_buffer(name, torch.zeros(0))
 
-    @property
-    def fitted(self) -> bool:
-        """Whether there are statistics."""
-        return self.offset.numel() > 0
-
     def extra_repr(self) -> str:
         """Return what stands in the printed module."""
         return f"{self.kind!r}, " + (f"fitted, shape {tuple(self.offset.shape)}" if self.fitted else "not fitted")
 
     def meter(self) -> StreamingMoments:
         """Return what collects the statistics that this kind needs."""
-        return StreamingMoments(self.level, self.channel_axis, covariance=self.how in ("pca", "zca"))
+        return StreamingMoments(self.level, self.channel_axis, covariance=self.whitens)
 
     def observe(self, data: Tensor) -> "Preprocessing":
         """Fit on one tensor that holds all the data, shape (samples, ...), and return the module."""
@@ -101,12 +98,13 @@ class Preprocessing(nn.Module):
         if float(m.count.max()) < 2:
             raise ValueError(f"statistics need two samples or more, got {int(m.count.max())}")
         offset = m.low if self.how == "range" else m.mean
-        matrix = self._whitener(m) if self.how in ("pca", "zca") else torch.zeros(0)
+        matrix = self._whitener(m) if self.whitens else torch.zeros(0)
         values = (("offset", offset), ("scale", self._scale(m)), ("mean", m.mean))
         for name, value in values:
             value = torch.where(m.count > 0, value, 1.0 if name == "scale" else 0.0)  # a feature that was never there
             self._put(name, value.reshape(shape))
         self._put("matrix", matrix)
+        self.fitted = True
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +112,7 @@ class Preprocessing(nn.Module):
         wide = self._widened(x)
         if self.missing == "mean":
             wide = torch.where(torch.isnan(wide), self.mean.to(wide.dtype), wide)
-        if self.matrix.numel() > 0:
+        if self.whitens:
             flat = (wide - self.offset).reshape(x.shape[0], -1)
             out = (flat @ self.matrix.to(flat.dtype)).reshape(x.shape)
         else:
@@ -126,7 +124,7 @@ class Preprocessing(nn.Module):
     def inverse(self, y: Tensor) -> Tensor:
         """Return what was mapped to ``y``, of the same shape: predictions in the units of the data."""
         wide = self._widened(y)
-        if self.matrix.numel() > 0:
+        if self.whitens:
             flat = wide.reshape(y.shape[0], -1)
             out = torch.linalg.solve(self.matrix.to(flat.dtype), flat, left=False).reshape(y.shape) + self.offset
         else:
@@ -135,24 +133,28 @@ class Preprocessing(nn.Module):
         return result
 
     def _widened(self, x: Tensor) -> Tensor:
-        """Return ``x`` in single precision or wider, after the checks that cost nothing."""
-        if self.offset.numel() == 0:
+        """Return ``x`` in single precision or wider."""
+        if not self.fitted:
             raise RuntimeError(
                 "this preprocessing has no statistics yet: fit it on the training data (the callback Preprocess does "
                 "so at the start of fit, or call lightning_diag.preprocessing.fit), or load a checkpoint that has them"
             )
+        if not is_tracing():
+            self._check_shape(x)
+        narrow = not x.is_floating_point() or x.dtype == torch.float16 or x.dtype == torch.bfloat16
+        wide: Tensor = x.to(torch.float32) if narrow else x
+        return wide
+
+    def _check_shape(self, x: Tensor) -> None:
         if self.offset.dim() > x.dim():
             raise ValueError("the input has fewer axes than the data that the statistics are of")
         for i in range(self.offset.dim()):
             n = self.offset.shape[self.offset.dim() - 1 - i]
             if n != 1 and x.shape[x.dim() - 1 - i] != n:
                 raise ValueError("the input has another shape than the data that the statistics are of")
-        narrow = not x.is_floating_point() or x.dtype == torch.float16 or x.dtype == torch.bfloat16
-        wide: Tensor = x.to(torch.float32) if narrow else x
-        return wide
 
     def _scale(self, m: Moments) -> Tensor:
-        if self.how in ("centre", "pca", "zca"):
+        if self.whitens or self.how == "centre":
             return torch.ones_like(m.mean)
         spread = m.high - m.low if self.how == "range" else (m.std.square() + self.eps).sqrt()
         largest = torch.maximum(m.high.abs(), m.low.abs())
@@ -181,6 +183,7 @@ class Preprocessing(nn.Module):
             if isinstance(given, Tensor) and given.shape != held.shape:
                 setattr(self, name, torch.zeros(given.shape, dtype=held.dtype, device=held.device))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.fitted = self.offset.numel() > 0
 
 
 class TargetPreprocessing(Preprocessing):
