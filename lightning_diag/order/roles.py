@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_diag.order.calls import Call, Order
 from lightning_diag.order.inside import attending, gating, looping
-from lightning_diag.order.kinds import holds_norm
+from lightning_diag.order.kinds import BOUNDED, holds_norm
 from lightning_diag.order.tracing import trace
 
 Inside = Literal["", "attention", "gate", "recurrence"]
@@ -56,7 +56,7 @@ class ActivationRole:
         module: the module, None for a function.
         kind: "relu", "sigmoid", ...
         role: "hidden" (between layers), "output" (nothing learned behind it), "input" (nothing learned ahead of it),
-            "gate" (its result multiplies other values), "attention".
+            "gate" (bounded, and its result multiplies other values), "attention".
         calls: indices of its calls in the order.
     """
 
@@ -140,7 +140,8 @@ def _name_of(order: Order, module: nn.Module | None, calls: tuple[Call, ...]) ->
 def _activation_role(order: Order, call: Call) -> str:
     if "softmax" in call.what and any(c.kind == "matmul" for c in order.after(call.index, _KEEPING)):
         return "attention"
-    if any(c.kind == "product" for c in order.after(call.index, {"shape", "scale", "dropout"})):
+    bounded = call.what in BOUNDED
+    if bounded and any(c.kind == "product" for c in order.after(call.index, {"shape", "scale", "dropout"})):
         return "gate"
     if reaches_output(order, call.index):
         return "output"

@@ -120,7 +120,7 @@ def _place(order: Order, role: ActivationRole, gates: frozenset[int], names: Map
         return replace(place, reason=f"it is no hidden activation but one of {role.role}")
     if _drops_already(order, index):
         return replace(place, verdict="dropped")
-    if any(user in gates for user in order.users[index]):
+    if order.users[index] and all(user in gates for user in order.users[index]):
         return replace(place, reason="it is part of a gate")
     if any(c.kind == "sum" for c in order.before(index, _KEEPING)):
         return replace(place, reason="it stands on a residual sum")

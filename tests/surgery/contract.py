@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from lightning_diag.order.recorded import tensors
 
+BATCH_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 Operation = Callable[[nn.Module, Any], nn.Module]
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
-    return copy.deepcopy(dict(model.state_dict()))
+    return copy.deepcopy(model.state_dict())
 
 
 def fingerprint(model: nn.Module) -> list[Any]:
@@ -64,7 +65,7 @@ def examine(model: nn.Module, inputs: Tensor, operate: Operation, *, picklable: 
     assert all(m.training for m in model.modules())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     gone = set(keys) - set(model.state_dict())
-    assert all(key.endswith(".bias") for key in gone), gone
+    assert all(key.endswith((".bias", *BATCH_STATISTICS)) for key in gone), gone
     again = fingerprint(model)
     operate(model, inputs)
     assert fingerprint(model) == again, "not idempotent"

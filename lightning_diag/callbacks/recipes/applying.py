@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from lightning_diag.callbacks.recipes.callbacks import training_callbacks
+from lightning_diag.callbacks.recipes.finding import Applies
 from lightning_diag.callbacks.recipes.handed import tell
 from lightning_diag.callbacks.recipes.late import initialize_for, preprocess_for, start_biases
 from lightning_diag.callbacks.recipes.model import prepare
@@ -16,7 +17,7 @@ from lightning_diag.callbacks.recipes.rates import optimizers_for
 from lightning_diag.recipe import Recipe
 
 
-class ApplyRecipe(Callback):
+class ApplyRecipe(Applies):
     """Carries out the recipe's changes of the model, its optimizer, schedule and clipping, for any LightningModule.
 
     While fit runs, ``configure_optimizers`` of this one object is the recipe's, and the Trainer's clipping too; both
@@ -42,7 +43,7 @@ class ApplyRecipe(Callback):
             return
         if self.recipe.optimizer is not None:
             check_automatic(pl_module, self.recipe)
-            pl_module.configure_optimizers = partial(optimizers_for, pl_module, self.recipe, trainer)
+            pl_module.configure_optimizers = partial(self._optimizers, pl_module, trainer)
         if self.recipe.gradient_clip_val is not None:
             check_clipping(self.recipe, trainer)
             self._clipping = (trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
@@ -57,6 +58,9 @@ class ApplyRecipe(Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self._undo(trainer, pl_module)
+
+    def _optimizers(self, pl_module: Any, trainer: Any) -> Any:
+        return optimizers_for(pl_module, self.recipe, trainer)
 
     def _undo(self, trainer: Any, pl_module: Any) -> None:
         pl_module.__dict__.pop("configure_optimizers", None)

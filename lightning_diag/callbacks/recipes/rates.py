@@ -15,6 +15,8 @@ from lightning_diag.schedules import Length, scheduled
 def run_length(trainer: Any) -> Length:
     """Return how long a run is planned to be, in optimizer steps and epochs; None for what nobody knows."""
     steps, epochs = trainer.estimated_stepping_batches, trainer.max_epochs
+    if not math.isfinite(trainer.num_training_batches):
+        trainer.fit_loop.setup_data()  # with max_steps alone nobody has looked at the loader yet
     batches = trainer.num_training_batches
     known = math.isfinite(batches) and batches > 0
     return Length(
