@@ -10,6 +10,9 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from lightning_diag import initializers as init
+from lightning_diag.callbacks.preprocess import Preprocess
+from lightning_diag.callbacks.turns import put_first
+from lightning_diag.initializers.parts import weight_parts
 from lightning_diag.preprocessing import part_of, undisturbed
 
 _Scheme = Literal[
@@ -64,6 +67,7 @@ class Initialize(Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._left = False
+        put_first(trainer, self, behind=(Preprocess,))
         if stage == "fit" and not self._counts and not self._reads_data(pl_module) and has_layers(pl_module):
             self._run(trainer, pl_module)
 
@@ -75,7 +79,8 @@ class Initialize(Callback):
         return self.scheme == "lsuv" and pl_module.example_input_array is None
 
     def _run(self, trainer: Any, pl_module: Any) -> None:
-        if self._left or init.initialized_by(pl_module) or trainer.ckpt_path is not None:
+        done = self._left or bool(init.initialized_by(pl_module))
+        if done or trainer.ckpt_path is not None or not has_layers(pl_module):
             return
         altered = [] if self.overwrite else self._altered(pl_module)
         if altered:
@@ -107,5 +112,5 @@ class Initialize(Callback):
 
 
 def has_layers(module: nn.Module) -> bool:
-    """Return whether a module has parameters already."""
-    return any(True for _ in module.parameters())
+    """Return whether a module has layers that can be initialized."""
+    return any(True for part in module.modules() for _ in weight_parts(part))

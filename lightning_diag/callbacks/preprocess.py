@@ -12,6 +12,7 @@ from torch import nn
 
 from lightning_diag import preprocessing as pre
 from lightning_diag.callbacks.targets import MapTargets, transfer_owner
+from lightning_diag.callbacks.turns import put_first
 from lightning_diag.preprocessing import Preprocessing, TargetPreprocessing
 
 _Kind = Literal["mean", "mean_image", "channel_mean", "channel", "feature", "minmax", "pca", "zca"]
@@ -73,6 +74,7 @@ class Preprocess(Callback):
     # -- hooks ---------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        put_first(trainer, self)
         _attach(pl_module, self._settings)
         _share(trainer, pl_module, self._settings)
         if self._settings["target"] is not None and stage != "predict":

@@ -100,14 +100,17 @@ def _of_module(
 ) -> Iterator[Assignment]:
     why = excluded(clean(name), module, globs)
     if not why:
-        _refuse_old_hooks(name, module)
+        _refuse_hooks(name, module)
     for part in weight_parts(module):
         full = clean(f"{name}.{part.parameter}" if name else part.parameter)
         label = f"{full}[{part.label}]" if part.label else full
-        if why or not _trainable(module, part.parameter):
-            yield Assignment(label, "keep", why=why or "frozen", module=module, part=part)
+        if not why and not _trainable(module, part.parameter):
+            why = "frozen"
+        if not why:
+            _refuse(full, weight_of(module, part.parameter))
+        if why or not weight_of(module, part.parameter).numel():
+            yield Assignment(label, "keep", why=why or "it has no elements", module=module, part=part)
             continue
-        _refuse(full, weight_of(module, part.parameter))
         yield _assign(label, module, part, row, around, gain)
 
 
@@ -161,7 +164,12 @@ def _refuse(name: str, weight: Tensor) -> None:
         raise ValueError(f"{name} holds {weight.dtype}, only real floating-point weights are initialized: exclude it")
 
 
-def _refuse_old_hooks(name: str, module: nn.Module) -> None:
+def _refuse_hooks(name: str, module: nn.Module) -> None:
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)) and is_parametrized(module):
+        raise ValueError(
+            f"weights of the recurrent layer {name or type(module).__name__} are parametrized, so that its gates "
+            f"cannot be set; initialize before it is parametrized, or exclude={[name]!r}"
+        )
     held = [p for p in _OLD if p in module._parameters]
     if held:
         raise ValueError(

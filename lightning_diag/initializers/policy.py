@@ -92,6 +92,8 @@ def initialize(
     _check(scheme, bias, output, residual, prior, example_inputs, forget_bias)
     around = surroundings(model, example_inputs)
     jobs = assignments(model, row, around, gain, globs)
+    if not jobs:
+        raise ValueError(f"{type(model).__name__} has no layer that is known (Linear, convolution, recurrent, ...)")
     residual = "zero" if scheme == "zero_gamma" else residual
     ends = _branch_ends(model, around, globs) if residual != "keep" else []
     heads = _heads(model, around, globs) if output is not None or bias == "prior" else []

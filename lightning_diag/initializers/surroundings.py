@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from lightning_diag.graph import AFFINE, activation_kind
@@ -46,7 +47,7 @@ def surroundings(model: nn.Module, example_inputs: Any = None) -> Surroundings:
     neither torch.fx nor a recorded pass looks into stays unknown.
 
     Raises:
-        ValueError: the model cannot run on the inputs.
+        ValueError: the model cannot run on the inputs, or is a ScriptModule.
     """
     found = Surroundings()
     model = entry(model)
@@ -59,11 +60,16 @@ def surroundings(model: nn.Module, example_inputs: Any = None) -> Surroundings:
                     f"{type(model).__name__} cannot run on the example inputs: {type(error).__name__}: {error}"
                 ) from error
     _trace(model, found, last=True)
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention):  # which calls no child
+            found.activations.setdefault(module.out_proj, "linear")
     return found
 
 
 def entry(model: nn.Module) -> nn.Module:
     """Return what takes the inputs of a model: itself, or its only child with layers if it has no ``forward``."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("a ScriptModule cannot be looked into: work on the module before it is scripted or traced")
     name = getattr(type(model).forward, "__qualname__", "")
     children = [m for m in model.children() if any(isinstance(x, AFFINE) for x in m.modules())]
     missing = name.endswith(("_forward_unimplemented", "LightningModule.forward"))

@@ -11,10 +11,11 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.tuner import Tuner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_diag import Preprocess
+from lightning_diag import Initialize, Preprocess
 from lightning_diag.preprocessing import Preprocessing, bundle, hooks_of
 from tests.preprocessing.fits import Net, data, loader, trainer
 
@@ -223,6 +224,23 @@ def test_fast_dev_run_and_limits_take_as_much_data_as_training(tmp_path: Path) -
     torch.testing.assert_close(net.input_preprocessing.offset, RAW[:16].mean(0), rtol=1e-4, atol=1e-4)
 
 
+class Tuned(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lr = 1e-3
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), self.lr)
+
+
+def test_a_learning_rate_finder_finds_it_fitted(tmp_path: Path) -> None:
+    net, run = Tuned(), trainer(tmp_path, both(), Initialize("lsuv"))
+    found = Tuner(run).lr_find(net, loader(), num_training=20, update_attr=False)
+    assert found is not None and len(found.results["loss"]) >= 5
+    run.fit(net, loader())
+    assert net.input_preprocessing.fitted and net.losses[-1] < 10
+
+
 class Failing(Net):
     def training_step(self, batch: Any, _: int) -> Tensor:
         raise KeyError("broken")
@@ -265,3 +283,13 @@ def test_class_labels_are_not_standardized(tmp_path: Path) -> None:
     labels = TensorDataset(RAW, torch.zeros(96, dtype=torch.long))
     with pytest.raises(TypeError, match="classes or counts, only floats are standardized"):
         trainer(tmp_path, both()).fit(Net(), DataLoader(labels, 16))
+
+
+@pytest.mark.full
+def test_two_ranks_find_the_statistics_of_all_the_data(tmp_path: Path) -> None:
+    run = trainer(tmp_path, both(), ModelCheckpoint(tmp_path, save_last=True), strategy="ddp_spawn", devices=2,
+                  enable_checkpointing=True)  # fmt: skip
+    run.fit(Net(), loader())
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    torch.testing.assert_close(state["input_preprocessing.offset"], RAW.mean(0), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(state["target_preprocessing.offset"], TARGETS.mean(0), rtol=1e-5, atol=1e-2)

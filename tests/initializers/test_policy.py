@@ -226,6 +226,25 @@ def test_what_cannot_be_set_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match=r"made by a hook from weight_orig .*exclude=\['0'\]"):
         initialize(nn.Sequential(pruned))
     initialize(nn.Sequential(pruned, nn.Linear(3, 3)), exclude=["0"])
+    with pytest.raises(ValueError, match=r"weights of the recurrent layer .*LSTM are parametrized"):
+        initialize(parametrizations.weight_norm(nn.LSTM(3, 4), "weight_hh_l0"))
+    with pytest.raises(ValueError, match="has no layer that is known"):
+        initialize(nn.ParameterList([nn.Parameter(torch.ones(2))]))
+    with pytest.raises(ValueError, match=r"holds torch\.complex64, only real"):
+        initialize(nn.Linear(2, 2, dtype=torch.complex64))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_scripted_module_is_refused() -> None:
+    with pytest.raises(ValueError, match="a ScriptModule cannot be looked into"):
+        initialize(torch.jit.script(nn.Sequential(nn.Linear(2, 2))))
+
+
+def test_a_layer_without_elements_stays() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    model[0].weight = nn.Parameter(torch.zeros(2, 0))
+    assert plan(model)[0].why == "it has no elements"
+    assert [a.activation for a in plan(nn.Sequential(nn.MultiheadAttention(8, 2)))] == ["linear"] * 4
 
 
 @pytest.mark.parametrize(
