@@ -22,6 +22,7 @@ PROMISES = {
     "lightning_cli": (),
     "ten_recipes": ("val_acc", "the lectures' defaults", "restarts, layer decay, small head"),
     "torchvision_data": (),
+    "surgery": ("BatchNorm1d, sigmoid", "Refused: torch.fx cannot follow Branching.forward"),
     "block_coordinate_descent": ("both blocks at once", "a block 10 steps"),
     "greedy_pretraining": ("Sigmoid  layer by layer, then all", "ReLU     as a whole"),
     "weight_noise": ("no noise", "gone halfway"),
