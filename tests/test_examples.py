@@ -17,6 +17,7 @@ PROMISES = {
     "why_does_it_not_learn": ("G001", "healthy"),
     "stop_early_and_fail_ci": ("UnhealthyTraining: L001", "exit code for CI: 1"),
     "judge_again": ("A001", "body.3"),
+    "gate": ("exit code of the healthy run: 0", "exit code of the sick run: 1"),
     "lightning_cli": (),
     "torchvision_data": (),
 }
