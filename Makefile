@@ -16,7 +16,7 @@ export OMP_NUM_THREADS = 1
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
 
-.PHONY: help setup demo test test-full pytest lint examples bench accuracy docs constraints clean
+.PHONY: help setup demo test test-full pytest lint examples bench accuracy docs pictures constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench        what watching costs, as a ratio of step times'
 	@echo 'make accuracy     how often faults are named and the healthy accused, on recorded fits (an hour the first time)'
 	@echo 'make docs         write the rule pages and the tables made from the rules'
+	@echo 'make pictures     draw the pictures of the rule pages (records fits that are missing) and write the pages'
 	@echo 'make constraints  renew the pins in constraints.txt'
 	@echo 'make clean        remove caches and what runs have written (not $(VENV))'
 
@@ -70,6 +71,11 @@ accuracy: $(STAMP)
 	$(BIN)/python benchmarks/accuracy.py --half reporting --markdown $(ARGS)
 
 docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+# A fit differs a little from machine to machine, and the pictures with it; ARGS= goes to docs/pictures.py (codes, --stale).
+pictures: $(STAMP)
+	$(BIN)/python docs/pictures.py $(ARGS)
 	$(BIN)/python docs/generate.py
 
 # The CUDA libraries are left out: each torch build names its own.

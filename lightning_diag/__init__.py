@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
+    from lightning_diag.callbacks.strategies import EMA, Curriculum, InputNoise, MixUp, PolyakAveraging, StopEarly
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
     from lightning_diag.records import History, HistoryError
     from lightning_diag.rules import check
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "Diagnostics": "callbacks.diagnostics",
+        "EMA": "callbacks.strategies",
+        "Curriculum": "callbacks.strategies",
+        "InputNoise": "callbacks.strategies",
+        "MixUp": "callbacks.strategies",
+        "PolyakAveraging": "callbacks.strategies",
+        "StopEarly": "callbacks.strategies",
         "Finding": "findings",
         "Outcome": "findings",
         "Prescription": "findings",
@@ -55,14 +62,20 @@ else:
 
 
 __all__ = [
+    "EMA",
+    "Curriculum",
     "Diagnostics",
     "Finding",
     "History",
     "HistoryError",
+    "InputNoise",
+    "MixUp",
     "Outcome",
+    "PolyakAveraging",
     "Prescription",
     "Report",
     "Severity",
+    "StopEarly",
     "UnhealthyTraining",
     "check",
 ]

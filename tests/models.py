@@ -14,13 +14,24 @@ from tests.programs import (
     activations,
     controls,
     data_faults,
+    generative,
     gradients,
     lookalikes,
     losses,
     modes,
     ordinary,
+    plans,
+    questions_code,
+    questions_controls,
+    questions_inputs,
+    questions_outputs,
+    questions_rates,
+    research_healthy,
+    research_targets,
     schedules,
+    sequences,
     training,
+    tuning,
     unusual,
     wiring,
 )
@@ -38,10 +49,26 @@ _PAIRS = (
     *losses.PAIRS,
     *schedules.PAIRS,
     *data_faults.PAIRS,
+    *questions_outputs.PAIRS,
+    *questions_rates.PAIRS,
+    *questions_inputs.PAIRS,
+    *questions_code.PAIRS,
+    *sequences.PAIRS,
+    *generative.PAIRS,
+    *tuning.PAIRS,
+    *plans.PAIRS,
 )
 SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
 TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
-HEALTHY: tuple[Program, ...] = (*controls.HEALTHY, *unusual.HEALTHY, *ordinary.HEALTHY, *lookalikes.HEALTHY)
+HEALTHY: tuple[Program, ...] = (
+    *controls.HEALTHY,
+    *unusual.HEALTHY,
+    *ordinary.HEALTHY,
+    *lookalikes.HEALTHY,
+    *questions_controls.HEALTHY,
+    *research_healthy.HEALTHY,
+    *research_targets.HEALTHY,
+)
 ALL = (*SICK, *TWINS, *HEALTHY)
 
 

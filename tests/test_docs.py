@@ -17,7 +17,8 @@ from lightning_diag.config import load
 from lightning_diag.rules import rule_infos
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/ci.md")]
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/strategies.md", "docs/ci.md")
+PAGES = [ROOT / name for name in NAMES]
 
 
 @pytest.fixture
@@ -65,6 +66,37 @@ def test_a_changed_a_missing_and_an_orphaned_page_are_stale(copy: Path, generate
     generate.write(copy)
     assert generate.stale(copy) == []
     assert not orphan.exists()
+
+
+def test_a_page_shows_the_picture_of_its_rule(copy: Path, generate: ModuleType) -> None:
+    rule = rule_infos()["A001"]
+    page, picture = copy / "docs" / "rules" / generate.page_name(rule), copy / generate.PICTURES / "A001-dead-units.svg"
+    assert "![" not in page.read_text()
+    picture.parent.mkdir(parents=True)
+    picture.write_text('<svg xmlns="http://www.w3.org/2000/svg"><desc>one &lt; two</desc></svg>')
+    assert generate.stale(copy) == [page]
+    generate.write(copy)
+    shown = (
+        f"# A001 dead-units\n\n{rule.summary}\n\n![sick and mended](images/{picture.name})\n\none < two\n\n## What it"
+    )
+    assert page.read_text().startswith(shown)
+    assert generate.stale(copy) == []
+    picture.unlink()
+    assert generate.stale(copy) == [page]  # it shows what is not there
+
+
+def test_an_orphaned_and_a_broken_picture_are_told(copy: Path, generate: ModuleType) -> None:
+    orphan = copy / generate.PICTURES / "X999-gone.svg"
+    orphan.parent.mkdir(parents=True)
+    orphan.write_text("<svg/>")
+    assert generate.stale(copy) == [orphan]
+    generate.write(copy)
+    assert generate.stale(copy) == [] and not orphan.exists()
+    picture = orphan.with_name("A001-dead-units.svg")
+    for text, why in (("<svg>", "not well-formed"), ('<svg xmlns="http://www.w3.org/2000/svg"/>', "no <desc>")):
+        picture.write_text(text)
+        with pytest.raises(ValueError, match=why):
+            generate.stale(copy)
 
 
 def test_a_readme_without_markers_is_an_error(tmp_path: Path, generate: ModuleType) -> None:

@@ -16,6 +16,7 @@ from lightning_diag.rules import check
 PUBLIC = (
     "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Report", "Severity",
     "UnhealthyTraining", "check",
+    "Curriculum", "EMA", "InputNoise", "MixUp", "PolyakAveraging", "StopEarly",
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ def wiring_facts(trainer: Any, module: nn.Module) -> dict[str, Any]:
 
 
 _DROPOUT: Final = nn.modules.dropout._DropoutNd
+_UNIFORM: Final = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
 def _whole(x: Any) -> int | None:
@@ -67,24 +68,35 @@ def _norms(module: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def fresh_frozen(root: nn.Module) -> Iterator[str]:
-    """Yield the frozen weights that look as torch initializes them: never trained, not pretrained.
+    """Yield the frozen weights that look as they are initialized: never trained, not pretrained.
 
-    Linear and convolution weights start uniform in +-1/sqrt(fan in): then the largest is that bound and the
-    root mean square is the bound / sqrt(3), each within 2 %. Trained weights have another shape.
+    Weights of linear, convolution, recurrent and attention layers start uniform in +-b, by the defaults or by Xavier,
+    Kaiming or LeCun: then the largest magnitude is b and the root mean square b / sqrt(3), each within 2 % and the
+    error of a sample of that size. Trained weights have another shape.
     """
     for name, module in root.named_modules():
-        if not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
+        if not isinstance(module, _UNIFORM):
             continue
-        w = module._parameters.get("weight")  # not the attribute: a parametrization would be computed
-        if not isinstance(w, Tensor) or w.requires_grad or w.numel() < 64 or w.device.type == "meta" or w.dim() < 2:
-            continue
-        bound = 1 / math.sqrt(w[0].numel())
-        values = w.detach().float()
-        largest, rms = float(values.abs().amax()), float(values.square().mean().sqrt())
-        near = 1 - 8 / w.numel() - _FRESH_MARGIN <= largest / bound <= 1 + 1e-4
-        noise = 3 / math.sqrt(w.numel())
-        if near and abs(rms * math.sqrt(3) / bound - 1) < _FRESH_MARGIN + noise:
-            yield clean(f"{name}.weight")
+        for part, w in module._parameters.items():  # not the attribute: a parametrization would be computed
+            if not isinstance(w, Tensor) or w.requires_grad or w.numel() < 64 or w.device.type == "meta" or w.dim() < 2:
+                continue
+            values = w.detach().float()
+            largest, rms = float(values.abs().amax()), float(values.square().mean().sqrt())
+            if any(_is_uniform(largest, rms, w.numel(), b) for b in _bounds(module, w)):
+                yield clean(f"{name}.{part}")
+
+
+def _bounds(module: nn.Module, w: Tensor) -> tuple[float, ...]:
+    """Return the b of the usual uniform initializations."""
+    fan_in, fan_out = w[0].numel(), w.shape[0] * w[0, 0].numel()
+    hidden = getattr(module, "hidden_size", None)
+    default = 1 / math.sqrt(hidden if isinstance(hidden, int) else fan_in)
+    return default, math.sqrt(6 / (fan_in + fan_out)), math.sqrt(6 / fan_in), math.sqrt(3 / fan_in)
+
+
+def _is_uniform(largest: float, rms: float, n: int, bound: float) -> bool:
+    near = 1 - 8 / n - _FRESH_MARGIN <= largest / bound <= 1 + 1e-4
+    return near and abs(rms * math.sqrt(3) / bound - 1) < _FRESH_MARGIN + 3 / math.sqrt(n)
 
 
 def _scheduler(config: Any) -> dict[str, Any]:

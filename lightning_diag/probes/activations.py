@@ -17,6 +17,7 @@ from lightning_diag.probes.hooks import Hook
 from lightning_diag.probes.lineage import Lineage
 from lightning_diag.probes.norms import take_batch_norm
 from lightning_diag.probes.readings import Readings, measuring
+from lightning_diag.probes.recurrent import RepeatedCalls, take_over_time
 from lightning_diag.records import Layer
 from lightning_diag.statistics.rows import rows_of, spread
 from lightning_diag.statistics.sampling import sample
@@ -51,7 +52,7 @@ class ActivationProbe:
         deep: bool = True,
     ) -> None:
         self.readings, self.on_error, self.silent, self.deep = readings, on_error, silent, deep
-        self._lineage = Lineage()
+        self._lineage, self._repeated = Lineage(), RepeatedCalls()
         self.layers: list[Layer] = []
         self.paused = False
         self.seconds = 0.0
@@ -134,13 +135,20 @@ class ActivationProbe:
         call = self._calls.get(name, 0)
         self._calls[name] = call + 1
         out = main_tensor(output)
-        if call >= MOST_CALLS or out is None:
+        if out is None:
+            return
+        if call >= MOST_CALLS:
+            if self.deep and out.requires_grad and not out.is_leaf:
+                later = partial(self._later_gradient, name, call)
+                self._tensor_handles.append(out.register_hook(later))  # type: ignore[no-untyped-call]
             return
         site = name if call == 0 else f"{name}#{call}"
         own = tuple(self._names[id(p)] for p in module.parameters() if id(p) in self._names)
         x = main_tensor(args)
         self._take(site, module, activation_kind(module), x, out, own)
         self._inputs(site, args)
+        if self.deep and x is not None and isinstance(module, nn.RNNBase):
+            take_over_time(site, module, x, self.readings)
         if self.deep and x is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
             values = plain(x)
             if values is not None and stands_whole(values, x):
@@ -225,15 +233,30 @@ class ActivationProbe:
             self.readings.scalar("activation/input_nonfinite", site, bad)
 
     def _gradient(self, site: str, gradient: Tensor) -> None:
+        def take(values: Tensor) -> None:
+            self.readings.tensor("activation_gradient", site, sample(values), bins=False)
+
+        self._look(take, gradient)
+
+    def _later_gradient(self, name: str, call: int, gradient: Tensor) -> None:
+        self._look(partial(self._repeated.note, name, call), gradient)
+
+    def _look(self, take: Callable[[Tensor], object], gradient: Tensor) -> None:
+        """Measure a gradient while the backward pass runs."""
         start = time.perf_counter()
         try:
             with measuring():
                 values = plain(gradient)
                 if values is not None:
-                    self.readings.tensor("activation_gradient", site, sample(values), bins=False)
+                    take(values)
         except Exception as error:
             self.on_error(error)
         self.seconds += time.perf_counter() - start
+
+    def settle(self) -> None:
+        """After the last backward pass: record what can only be told of all calls together."""
+        with measuring():
+            self._repeated.give(self.readings)
 
     def _maker(self, x: Tensor | None) -> tuple[str, nn.Module | None] | None:
         found = None if x is None else self._makers.get(id(x))

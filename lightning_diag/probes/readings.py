@@ -101,6 +101,11 @@ class Readings:
             self._elements[family, name] = elements.clone() if elements.numel() == x.numel() else elements
         return True
 
+    def rms(self, family: str, name: str) -> Tensor | None:
+        """Return the root mean square of a tensor taken before, on its device; None where it was not."""
+        row = self._moments.get((family, name))
+        return None if row is None else torch.hypot(row[0], row[1])
+
     def scalar(self, statistic: str, name: str, value: Tensor) -> None:
         """Add one number, a zero-dimensional tensor, to a site stated before."""
         self._scalars[statistic, name] = value

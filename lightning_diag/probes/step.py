@@ -108,6 +108,7 @@ class SampledStep:
     def finish(self, waiting: list[Tensor]) -> tuple[Part, list[float]]:
         """Measure the updates, detach, and bring all over in one transfer, the numbers that ``waiting`` holds too."""
         self._parameters.after_step()
+        self._activations.settle()
         self.close()
         modes = [float(not m.training) for m in self._module.modules()]
         self.readings.site("total", "", 1)

@@ -6,20 +6,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from lightning_diag.findings import Finding
+from lightning_diag.findings import Finding, Severity
 
 
 class Cause(NamedTuple):
     """``cause`` explains ``consequence``, because ``reason``.
 
     A *timed* row holds only where the cause was seen no later than the consequence, in the order in which a
-    training step does things: forward, loss, backward, update.
+    training step does things: forward, loss, backward, update. A *grave* row holds only where the cause is an error.
     """
 
     cause: str
     consequence: str
     reason: str
     timed: bool = True
+    grave: bool = False
 
 
 # What a run comes to, whatever went wrong before.
@@ -47,6 +48,7 @@ class Row(NamedTuple):
     consequences: tuple[str, ...]
     reason: str
     timed: bool = False
+    grave: bool = False
 
 
 # Read from top to bottom: the first row that fits names the cause. First what a person did, then what it led to.
@@ -139,6 +141,12 @@ TABLE: tuple[Row, ...] = (
         ("unregistered-parameters", "no-gradient", "parameter-not-in-optimizer"),
         (*SMALL, *SIGNALS, *OUTCOMES, "accidentally-frozen", "learning-rate-too-low", "poor-initialization"),
         "what is not trained stays random",
+    ),
+    Row(
+        ("unregistered-parameters", "no-gradient", "parameter-not-in-optimizer", "symmetric-units", "samples-mixed"),
+        (*STEPS, "learning-rate-too-high"),
+        "where most of the model cannot learn, the loss stays, and every step looks too long",
+        grave=True,
     ),
     Row(("no-gradient",), ("parameter-not-in-optimizer",), "no gradient arrives"),
     Row(
@@ -276,8 +284,8 @@ MEASURED: tuple[Cause, ...] = (
 )
 
 CAUSES: tuple[Cause, ...] = (
-    *dict.fromkeys(Cause(a, b, row.reason, row.timed) for row in TABLE for a in row.causes for b in row.consequences
-                   if a != b),
+    *dict.fromkeys(Cause(a, b, row.reason, row.timed, row.grave)
+                   for row in TABLE for a in row.causes for b in row.consequences if a != b),
     *MEASURED,
 )  # fmt: skip
 
@@ -308,7 +316,8 @@ def cause_of(finding: Finding, findings: Iterable[Finding]) -> Finding | None:
         if row.consequence == finding.name:
             for f in others:
                 if f.name == row.cause and (not row.timed or _time(f) <= _time(finding)):
-                    return f
+                    if f.severity is Severity.ERROR or not row.grave:
+                        return f
     return None
 
 

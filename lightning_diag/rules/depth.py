@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,6 +90,34 @@ def start_growth(history: History, step: int) -> tuple[str, float]:
     came, went = pick(history, "batch/std", inputs, at)[0], pick(history, "activation/std", sites[-1:], at)[0]
     came = came[np.isfinite(came) & (came > 0)]
     return (sites[-1], float(went[0] / came.max())) if len(came) and len(went) else ("", float("nan"))
+
+
+class OverTime(NamedTuple):
+    """How a recurrent layer feels its early inputs against its late ones, in decades, and over which samples."""
+
+    site: str
+    decades: float
+    first: int
+    last: int
+
+
+def over_time(history: History, *, min_travel: float = 0.2) -> list[OverTime]:
+    """Return the recurrent layers, and the cells called in a loop, whose weights were really trained.
+
+    That is, whose steps add up to ``min_travel`` of the weights: a layer that hardly moves fails for another reason.
+    """
+    table = history.table("activation/gradient_over_time")
+    parameters = {x.site: x.parameters for x in history.layers}
+    found = []
+    for j, site in enumerate(table.sites):
+        there = np.isfinite(table.matrix[:, j])
+        names = tuple(p for p in parameters.get(site, ()) if "weight" in p.rsplit(".", 1)[-1])
+        ratio = pick(history, "update/ratio", names, history.steps)
+        travel = float(np.nanmedian(ratio)) * steps_seen(history) if np.isfinite(ratio).any() else 0.0
+        if there.sum() >= 2 and travel >= min_travel:
+            steps = table.steps[there]
+            found.append(OverTime(site, float(np.median(table.matrix[there, j])), int(steps[0]), int(steps[-1])))
+    return found
 
 
 def _decades(matrix: Floats) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
-from lightning_diag.rules.depth import gradient_depth, signal_depth, start_growth
+from lightning_diag.rules.depth import gradient_depth, over_time, signal_depth, start_growth
 from lightning_diag.rules.phase import is_learning
 from lightning_diag.rules.rule import Unmeasured, between
 from lightning_diag.rules.trivial import trivial_loss
@@ -21,6 +21,10 @@ _RATE = Prescription("Lower the learning rate by a factor of 10, or warm it up."
 _INIT = Prescription(
     "Initialize with variance 2 / fan_in (nn.init.kaiming_normal_) for ReLU, orthogonal for recurrent weights.",
     {"init": "kaiming_normal"},
+)
+_ORTHOGONAL = Prescription(
+    "Start recurrent weights orthogonal (nn.init.orthogonal_(cell.weight_hh_l0)), or use nn.LSTM or nn.GRU.",
+    {"init": "orthogonal"},
 )
 _NORM = Prescription("Put nn.BatchNorm or nn.LayerNorm behind every hidden layer.", {"norm": "layer"})
 
@@ -38,7 +42,8 @@ class ExplodingGradients:
         the first sample the standard deviation of the hidden outputs grows by ``min_start_decades`` powers of ten
         over depth, and so does the gradient on its way back; or, as within a recurrent layer, the last hidden output
         is ``min_growth`` times as large as the batch, and the first cross entropy ``min_start_loss`` times that of
-        equal probabilities. A warning if the loss falls all the same.
+        equal probabilities. A warning if the loss falls all the same. Over time: the last output of a recurrent layer
+        depends on its first inputs more than on its last ones by ``min_time_decades``, and the loss does not fall.
 
     Why it matters:
         One step along a huge gradient throws the weights far away from all that was learned, often to where the
@@ -65,6 +70,7 @@ class ExplodingGradients:
     min_jump_decades: float = 2.0
     min_depth_decades: float = 3.0
     min_start_decades: float = 2.0
+    min_time_decades: float = 4.0
     min_growth: float = 10.0
     min_start_loss: float = 10.0
     warm_samples: int = 5
@@ -76,8 +82,28 @@ class ExplodingGradients:
         if not over_steps and len(history.table("total/gradient_norm")) < self.warm_samples:
             raise Unmeasured(f"fewer than {self.warm_samples} samples of the gradient norm: train for more steps")
         yield from (
-            over_steps or list(self._hot_start(history)) or list(self._wild_start(history)) or self._over_depth(history)
+            over_steps
+            or list(self._over_time(history))
+            or list(self._hot_start(history))
+            or list(self._wild_start(history))
+            or self._over_depth(history)
         )
+
+    def _over_time(self, history: History) -> Iterator[Finding]:
+        """Yield the finding of a recurrent layer whose early inputs move its end far more than late ones."""
+        if is_learning(history):
+            return
+        for layer in over_time(history):
+            if layer.decades > self.min_time_decades:
+                message = (
+                    f"The first inputs of a sequence move the last output of {layer.site} 10^{layer.decades:.0f} times "
+                    f"as much as its last inputs do, {between(layer.first, layer.last)}, and the loss does not fall. "
+                    "Every step back in time multiplies the gradient."
+                )
+                yield Finding(
+                    self.code, self.name, Severity.ERROR, layer.site, layer.first, 10.0**layer.decades,
+                    10.0**self.min_time_decades, message, layer.last, "", (_CLIP, _ORTHOGONAL, _RATE),
+                )  # fmt: skip
 
     def _over_steps(self, history: History) -> Iterator[Finding]:
         table, loss = history.table("total/gradient_norm"), history.series("loss")

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import History
+from lightning_diag.records import Floats, History
 from lightning_diag.rules.metrics import words
 from lightning_diag.rules.phase import at_steps, is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
@@ -68,7 +68,7 @@ class LabelsIndependentOfInput:
             raise Unmeasured("too few distinct rows for the number of features, or targets and features were not found")
         if "loss_call/value" in history.statistics:
             call = history.table("loss_call/value")
-            own, whole = np.nanmedian(call.matrix[:3]), np.nanmedian(at_steps(history, "loss", call.steps[:3]))
+            own, whole = _middle(call.matrix[:3]), _middle(at_steps(history, "loss", call.steps[:3]))
             if not 0.5 < whole / own < 2:
                 raise Unmeasured("the training loss is not the loss call's value: its trivial level is not known")
         chance = 2.0 * fit["features"] / distinct
@@ -103,3 +103,9 @@ class LabelsIndependentOfInput:
         ratio = history.table("update/ratio").matrix
         ratio = ratio[np.isfinite(ratio)]
         return bool(len(ratio) and np.median(ratio) > _MOVING)
+
+
+def _middle(values: Floats) -> float:
+    """Return the median of the finite values, NaN where there is none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")

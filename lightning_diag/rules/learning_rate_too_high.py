@@ -34,7 +34,7 @@ class LearningRateTooHigh:
         quarter of the weight matrices over the samples of some part of the run, or of more than 0.5 in a
         single one. And harm that long steps do: the loss is not finite, diverges, oscillates, does not fall,
         or first shot up and never came back to where it should; or units that were alive at the start died in
-        the first samples. Both are needed.
+        the first samples. Both are needed; where the loss merely does not fall, steps must stay that long.
 
     Why it matters:
         A gradient holds near the weights where it was computed. Beyond 2 / (largest curvature) a step of
@@ -76,7 +76,8 @@ class LearningRateTooHigh:
         if not np.isfinite(level) or ill_from_start(history) or self._shrank(history, names):
             return
         harm = self._harm(history, values, broken=broken)
-        if not harm:
+        passing = "does not fall" in harm and level <= self.long_single and not self._last(history, names)
+        if not harm or passing:
             return
         rate = max(float(np.nanmax(s.values)) for s in rates(history).values() if len(s))
         message = (
@@ -120,6 +121,19 @@ class LearningRateTooHigh:
         row = first + int(quarter[first:last].argmax())
         column = int(np.nanargmax(ratio[row]))
         return float(quarter[row]), names[column], int(steps[row])
+
+    def _last(self, history: History, names: tuple[str, ...]) -> bool:
+        """Tell whether steps stay long: in the second half of the run, in relation to the weights it started with.
+
+        The first steps of RMSprop are long whatever its rate, and weights that grow make long steps look short.
+        """
+        steps = history.table("update/rms").steps
+        update, weight = (pick(history, s, names, steps) for s in ("update/rms", "parameter/rms"))
+        if len(steps) < 4:
+            return True
+        with np.errstate(all="ignore"):
+            late = np.nan_to_num(update[len(steps) // 2 :] / weight[:1])
+        return float(np.nanquantile(np.median(late, axis=0), 1 - self.min_matrices)) > self.long_step
 
     @staticmethod
     def _harm(history: History, values: Floats, *, broken: bool) -> str:

@@ -105,12 +105,16 @@ def improves(values: Floats) -> bool:
     return gain > max(3 * noise(v), 0.02 * abs(float(v[0]))) and concordance(v) <= -0.4
 
 
+def bounded(name: str) -> bool:
+    """Tell whether a metric is a score whose best is 1, by its name."""
+    return any(w in _BOUNDED for w in words(name))
+
+
 def already_good(history: History) -> str:
     """Return a metric that says the model is good as it is (0.9 or more of a score whose best is 1), else ""."""
     for stage, name in _named(history):
         v = history.series(name, stage).values
-        bounded = direction(history, name) == "higher" and any(w in _BOUNDED for w in words(name))
-        if bounded and len(v) and 0.9 <= float(np.median(v[-5:])) <= 1.0:
+        if direction(history, name) == "higher" and bounded(name) and len(v) and 0.9 <= float(np.median(v[-5:])) <= 1.0:
             return name.removeprefix("metric/")
     return ""
 

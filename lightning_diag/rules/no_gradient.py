@@ -13,6 +13,7 @@ from lightning_diag.records import History
 from lightning_diag.rules.fitness import Held, column, execution_place, fitness, held
 from lightning_diag.rules.phase import is_running
 from lightning_diag.rules.rule import Unmeasured, between, percent
+from lightning_diag.rules.seen import loss_calls
 
 _CUT = Prescription(
     "Look for what cuts the graph behind it: .detach(), .data, .item(), .numpy(), torch.tensor(x), torch.no_grad(), "
@@ -151,8 +152,11 @@ def _flat(history: History) -> bool:
     """Tell whether some activation passes nothing: a rule of its own says so.
 
     A rectifier that is silent as a whole, or a bounded unit that is all saturated, in half of the samples or more; a
-    softmax over one unit.
+    softmax over one unit, in the model or in the loss.
     """
+    calls = [c for c in loss_calls(history) if c.get("loss") == "cross_entropy"]
+    if any(list(c.get("prediction_shape") or ())[1:2] == [1] for c in calls):
+        return True
     for layer in history.layers:
         if layer.activation in ("softmax", "log_softmax") and layer.units == 1:
             return True

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
-from lightning_diag.rules.metrics import aligned, direction, improves, pairs, signed
+from lightning_diag.rules.metrics import aligned, bounded, direction, improves, pairs, signed
 from lightning_diag.rules.phase import loss_breaks
 from lightning_diag.rules.rule import Unmeasured, check_range
 from lightning_diag.trends import Gap, falls, gap, noise, smooth
@@ -23,6 +23,7 @@ _STOP = Prescription(
 _DROPOUT = Prescription("Add dropout before the last layers: nn.Dropout(0.3).", {"dropout": 0.3})
 _MORE_DROPOUT = Prescription("Raise the dropout rate by 0.1 to 0.2.", {"dropout": "+0.15"})
 _DECAY = Prescription("Raise weight decay: AdamW(..., weight_decay=0.05).", {"weight_decay": 0.05})
+_GOOD = 0.95  # of a score whose best is 1: what the loss then says is how sure the model is of few mistakes
 _DATA = Prescription("Get more data, or augment it (crops, flips, mixup).", {"mixup": 0.2})
 
 
@@ -37,7 +38,7 @@ class Overfitting:
         ``min_rise`` of what had been gained, most points since then are, and training improved meanwhile by
         more than its noise. Or validation stands still for the last half of the points while training makes
         ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) still gets better
-        beyond its own noise, or where the loss merely stalls and the score does not fall.
+        beyond its own noise or stays at 0.95 or more, or where the loss merely stalls and the score does not fall.
 
     Why it matters:
         The network now learns the training examples by heart. Each further epoch makes it worse on new data.
@@ -115,8 +116,8 @@ class Overfitting:
         )
         harmless = self._scores_hold(history, names[1], int(steps[at]), stalled=not worse)
         message += (
-            f" But {harmless} {'still gets better' if worse else 'has not got worse'}: the model is only too sure of "
-            "its mistakes."
+            f" But {harmless} {'holds or gets better' if worse else 'has not got worse'}: the model is only too sure "
+            "of its mistakes."
             if harmless
             else " The model now learns the training examples by heart, at the cost of new ones."
         )
@@ -153,7 +154,7 @@ class Overfitting:
 
     @staticmethod
     def _scores_hold(history: History, judged: str, since: int, *, stalled: bool) -> str:
-        """Return a validated score that got better since a step (or, if ``stalled`` will do, no worse), else "".
+        """Return a validated score that got better since a step (or is good, or ``stalled``: no worse), else "".
 
         For a loss only: a score is what the user is after, a loss stands in for it.
         """
@@ -168,6 +169,7 @@ class Overfitting:
                     continue
                 s, end, slack = smooth(v, 3), float(np.median(v[-3:])), 2 * noise(v)
                 held = end - s.min() <= max(slack, 0.02 * float(v[0] - s.min()))
-                if held and (not falls(-v) if stalled else end < s[~late].min() - slack):
+                good = bounded(name) and _GOOD <= -end <= 1
+                if held and (not falls(-v) if stalled else good or end < s[~late].min() - slack):
                     return name.removeprefix("metric/")
         return ""

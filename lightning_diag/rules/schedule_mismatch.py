@@ -26,6 +26,7 @@ _UNITS = Prescription(
 _KEEP = Prescription("Or train at a constant rate until the rest works.", {"schedule": "constant"})
 _CYCLIC = {"CyclicLR", "CosineAnnealingWarmRestarts"}
 _GOOD = 0.2
+_AT_ONCE = 0.1  # of the run: so early nothing has come to rest, whatever a few noisy losses look like
 _LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "perplexity"}
 _HIGHER = {"acc", "accuracy", "f1", "auc", "auroc", "iou", "dice", "r2", "map", "precision", "recall"}
 
@@ -123,7 +124,8 @@ class ScheduleMismatch:
             return None
         loss = history.series("loss")
         before = loss.values[(loss.steps < gone) & np.isfinite(loss.values)]
-        if len(before) >= 16 and is_plateau(before):
+        watched = any(s.get("type") == "ReduceLROnPlateau" for s in wiring(history).get("schedulers") or [])
+        if len(before) >= 16 and is_plateau(before) and (watched or gone > _AT_ONCE * total):
             return None
         text = (
             f"The learning rate fell below a hundredth of its highest "

@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
+from lightning_diag.rules.first_loss import first_loss
 from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import first_is_norm, floats, inputs, seen_steps as _steps
@@ -31,8 +32,8 @@ class UnnormalizedInput:
     What it finds:
         The real-valued inputs of the batches (targets and integers as such excepted): root mean square of all
         features above ``max_rms`` or below ``min_rms``, or a spread across samples below ``min_spread`` of it (an
-        offset hides the differences). Info where the run does well nevertheless (a bounded score of 0.9 or more),
-        or where a normalization layer comes first; a warning else.
+        offset hides the differences). Info where the run does well nevertheless (a bounded score of 0.9 or more, and
+        no first loss ``wild_start`` times that of a guess), or where a normalization layer comes first; a warning else.
 
     Why it matters:
         Initializations assume inputs of mean 0 and variance 1. Inputs of 100 make first activations and gradients
@@ -59,6 +60,7 @@ class UnnormalizedInput:
     min_rms: float = 0.02
     min_spread: float = 0.05
     min_rows: int = 32
+    wild_start: float = 10.0
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield one finding for each input of the batch."""
@@ -100,10 +102,17 @@ class UnnormalizedInput:
             f"of the widest feature is {uneven:.2g} times the median one. Layers start as if inputs had mean 0 and "
             "variance 1; others make activations, gradients and the curvature of the loss uneven by the square of that."
         )
-        fine = first_is_norm(history) or bool(already_good(history)) or self._harmless(history, kind)
+        fine = first_is_norm(history) or (
+            (bool(already_good(history)) and not self._wild(history)) or self._harmless(history, kind)
+        )
         severity = Severity.INFO if fine else self.severity
         step, last = _steps(history)
         return Finding(self.code, self.name, severity, path, step, value, limit, message, last, "", (_SCALE, _NORM))
+
+    def _wild(self, history: History) -> bool:
+        """Tell whether the first loss shows it: many times that of a prediction that knows nothing."""
+        first = first_loss(history)
+        return first is not None and first.ratio > self.wild_start
 
     @staticmethod
     def _harmless(history: History, kind: str) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History, Ints
-from lightning_diag.rules.depth import LOWEST, gradient_depth, log_ratio, signal_depth
-from lightning_diag.rules.phase import is_learning
-from lightning_diag.rules.rule import between
+from lightning_diag.rules.depth import LOWEST, gradient_depth, log_ratio, over_time, signal_depth
+from lightning_diag.rules.phase import is_learning, loss_breaks, loss_descent
+from lightning_diag.rules.rule import Unmeasured, between
 
 _INIT = Prescription(
     "Initialize with variance 2 / fan_in for ReLU (nn.init.kaiming_normal_), 2 / (fan_in + fan_out) for tanh "
@@ -22,6 +22,13 @@ _INIT = Prescription(
 _NORM = Prescription("Put nn.BatchNorm or nn.LayerNorm behind every hidden layer.", {"norm": "batch"})
 _RELU = Prescription("Replace sigmoid or tanh in hidden layers by nn.ReLU or nn.GELU.", {"activation": "relu"})
 _SKIP = Prescription("Add residual connections (x = x + block(x)), or use fewer layers.")
+
+_MEMORY = Prescription(
+    "Use nn.LSTM or nn.GRU with a forget gate that starts open (bias 1 or more), or orthogonal recurrent weights "
+    "(nn.init.orthogonal_(cell.weight_hh_l0)) in place of small random ones.",
+    {"init": "orthogonal"},
+)
+_SHORTER = Prescription("Shorten the way: attention over all outputs, a mean over time, or shorter sequences.")
 
 
 @final
@@ -36,7 +43,9 @@ class VanishingGradients:
         is lost forward in the late ones; so the forward standard deviation falls by more than
         ``min_forward_decades`` and the gradient of the outputs by more than ``min_backward_decades`` over depth,
         in the first sample or the last ones (biases soon hide it), and the loss does not fall.
-        An error if the loss does not fall, else a warning if the early layers' steps lag as far behind.
+        An error if the loss does not fall, else a warning if the early layers' steps lag as far behind. Over time: the
+        last output of a recurrent layer (or of a cell that a step calls again and again) depends on its first inputs
+        less than on its last ones by more than ``min_time_decades``, its weights do move, and the loss stays.
 
     Why it matters:
         The early layers stay random. What they throw away no later layer can bring back.
@@ -45,10 +54,12 @@ class VanishingGradients:
         The loss falls and the early layers move like the late ones (as with Adam, or with normalization);
         gradients are small everywhere because training converged, or because the loss is scaled: only ratios
         over depth count. The first step (a head initialized to zero sends no gradient then). Fewer than 3
-        weight matrices. Parameters other than weight matrices.
+        weight matrices. Parameters other than weight matrices. A recurrent layer that forgets and learns all the same:
+        its task needs no long memory.
 
     What to do:
-        Initialize by fan-in, normalize, use ReLU-like activations, add residual connections; in this order.
+        Initialize by fan-in, normalize, use ReLU-like activations, add residual connections; in this order. Over time:
+        LSTM or GRU with a forget bias of 1 or more, orthogonal recurrent weights, attention, shorter sequences.
 
     Source:
         Hochreiter (1991) and Bengio, Simard, Frasconi (1994) on long-term dependencies; Glorot and Bengio (2010);
@@ -62,12 +73,20 @@ class VanishingGradients:
     min_decades: float = 3.0
     min_forward_decades: float = 2.0
     min_backward_decades: float = 4.0
+    min_time_decades: float = 4.0
     first_samples: int = 1
     last_samples: int = 8
 
     def check(self, history: History) -> Iterator[Finding]:
-        """Yield one finding for the whole model, at its first weight matrix."""
-        depth = gradient_depth(history)
+        """Yield one finding for the whole model, at its first weight matrix, and one for each forgetful layer."""
+        forgetful = list(self._over_time(history))
+        yield from forgetful
+        try:
+            depth = gradient_depth(history)
+        except Unmeasured:
+            if not history.table("activation/gradient_over_time").sites:
+                raise
+            return
         learning = is_learning(history)
         small = [] if learning else list(self._small_start(history, depth.names))
         yield from small
@@ -77,6 +96,22 @@ class VanishingGradients:
             if not learning or lags:
                 bad = depth.steps[fall > self.min_decades]
                 yield self._over_depth(depth.names, bad, float(np.median(fall[-self.last_samples :])), learning)
+
+    def _over_time(self, history: History) -> Iterator[Finding]:
+        """Yield a finding for each recurrent layer that cannot feel its early inputs, where nothing is learned."""
+        if loss_descent(history).kind not in ("flat", "rising") or loss_breaks(history):
+            return
+        for layer in over_time(history):
+            if layer.decades < -self.min_time_decades:
+                message = (
+                    f"The first inputs of a sequence move the last output of {layer.site} 10^{layer.decades:.0f} times "
+                    f"as much as its last inputs do, {between(layer.first, layer.last)}, and the loss stays where it "
+                    "was. What stands early in a sequence cannot be learned."
+                )
+                yield Finding(
+                    self.code, self.name, Severity.ERROR, layer.site, layer.first, 10.0**layer.decades,
+                    10.0**-self.min_time_decades, message, layer.last, "", (_MEMORY, _SHORTER),
+                )  # fmt: skip
 
     def _lags(self, history: History, steps: Ints) -> bool:
         """Tell whether the early matrices also move less than the late ones by as many decades."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
+PACKAGE = ROOT / "lightning_diag"
+OBSERVER = PACKAGE / "callbacks" / "diagnostics.py"
 RECORDER = ("probes", "statistics", "records", "callbacks", "graph.py")  # rules, sinks and findings only judge
 DRAWN_IN = ("parts", "program")  # by every program, whatever it imports
 
@@ -34,10 +36,30 @@ def program_key(program: Program) -> str:
 @cache
 def recorder_key() -> str:
     """Return the key of the code that records."""
-    package = ROOT / "lightning_diag"
-    places = [package / name for name in RECORDER]
-    chosen = [f for p in places for f in ([p] if p.is_file() else sorted(p.rglob("*.py")))]
-    return digest(f"{f.relative_to(package).as_posix()} {normal(f)}" for f in chosen)
+    return digest(f"{f.relative_to(PACKAGE).as_posix()} {normal(f)}" for f in recorder_files(OBSERVER))
+
+
+def recorder_files(observer: Path) -> list[Path]:
+    """Return what of RECORDER a module reaches by imports, itself too: other callbacks beside it record nothing."""
+    package, waiting, seen = observer.parents[1], [observer], set[Path]()
+    while waiting:
+        file = waiting.pop()
+        if file not in seen and file.relative_to(package).parts[0] in RECORDER:
+            seen.add(file)
+            waiting += imported(file, package)
+    return sorted(seen)
+
+
+def imported(path: Path, package: Path) -> list[Path]:
+    """Return the files of a package that a file imports by absolute names (a folder is its ``__init__.py``)."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {f"{node.module}.{a.name}" for a in node.names} | {str(node.module)}
+    inside = [package.joinpath(*n.split(".")[1:]) for n in sorted(names) if n.startswith(f"{package.name}.")]
+    return [f for p in inside for f in (p.with_suffix(".py"), p / "__init__.py") if f.is_file()]
 
 
 def versions(*packages: str) -> list[str]:

@@ -68,6 +68,36 @@ def test_programs_of_one_module_share_a_key_and_verification_has_no_part_in_it()
     assert keys.siblings(keys.PROGRAMS / "activations.py") == {"parts", "program"}
 
 
+def test_all_that_diagnostics_reaches_counts_as_recorder_and_nothing_else() -> None:
+    found = {f.relative_to(keys.PACKAGE).as_posix() for f in keys.recorder_files(keys.OBSERVER)}
+    folders = ("probes", "statistics", "records", "callbacks")
+    assert {"callbacks/diagnostics.py", "callbacks/observer.py", "graph.py"} < found
+    assert {f.split("/")[0] for f in found} == {*folders, "graph.py"}
+    there = {f.relative_to(keys.PACKAGE).as_posix() for x in folders for f in (keys.PACKAGE / x).rglob("*.py")}
+    left_out = {f for f in there - found if not f.startswith("callbacks/")}
+    assert left_out == {"probes/__init__.py", "statistics/__init__.py"}  # docstrings
+
+
+def test_a_callback_beside_diagnostics_is_no_recorder_but_what_it_imports_late_is(tmp_path: Path) -> None:
+    texts = {
+        "callbacks/__init__.py": "from package.callbacks.other import Other\n",
+        "callbacks/watch.py": "from package.probes import one\nfrom package import rules\n"
+        "def late():\n    import package.records\n",
+        "callbacks/other.py": "import package.callbacks.watch\n",
+        "probes/one.py": "",
+        "probes/two.py": "",
+        "records/__init__.py": "from package.records.parts import Part\nfrom os import path\n",
+        "records/parts.py": "from package.callbacks.watch import Watch\n",
+        "rules/__init__.py": "from package.probes import two\n",
+    }
+    package = tmp_path / "package"
+    for name, text in texts.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    found = [f.relative_to(package).as_posix() for f in keys.recorder_files(package / "callbacks" / "watch.py")]
+    assert found == ["callbacks/watch.py", "probes/one.py", "records/__init__.py", "records/parts.py"]
+
+
 def test_comments_and_docstrings_change_no_key_but_code_does(tmp_path: Path) -> None:
     texts = (
         '"""A."""\ndef f(x):\n    "B"\n    return x\n',

@@ -63,6 +63,12 @@ def test_an_info_explains_nothing():
     assert ("L002", "") in order(found("dead-units", severity="info"), found("loss-not-decreasing"))
 
 
+def test_a_cut_graph_explains_long_steps_only_where_it_is_an_error():
+    long = found("learning-rate-too-high", 2)
+    assert order(found("no-gradient", 0), long) == [("G004", ""), ("O001", "G004")]
+    assert {b for _, b in order(found("no-gradient", 0, "warning"), long)} == {""}
+
+
 def test_worst_root_first_and_nothing_lost():
     findings = [found("overfitting", severity="warning"), found("dead-units", severity="warning", site="a"),
                 found("dead-units", severity="warning", site="b"), found("non-finite-loss", 9)]  # fmt: skip

@@ -92,3 +92,9 @@ def test_zeros_behind_a_softmax_over_one_unit_or_saturated_units_have_rules_of_t
     assert judged(wired(FLAT, structure=one, readings=cut(("net.",), 0.0)), RULE) == []
     full = {**cut(("net.",), 0.0), "activation/saturated_fraction": lambda s, n: 1.0}
     assert judged(wired(FLAT, structure=layers(activation="tanh"), readings=full), RULE) == []
+
+
+def test_zeros_behind_a_cross_entropy_of_one_class_have_a_rule_of_their_own():
+    for classes, said in ((1, 0), (2, 1)):
+        call = {"site": "cross_entropy", "loss": "cross_entropy", "prediction_shape": [32, classes]}
+        assert len(judged(wired(FLAT, readings=cut(("net.",), 0.0), losses=[call]), RULE)) == said

@@ -49,6 +49,13 @@ def test_rising_loss_is_info_while_accuracy_holds():
     assert "val_acc" in found.message
 
 
+@pytest.mark.parametrize(("level", "severity"), [(0.97, "info"), (0.85, "warning")])
+def test_rising_loss_is_info_where_accuracy_is_good_and_stays(level, severity):
+    stays = level - 0.2 * np.exp(-X / 1.5) + 0.1 * JITTER
+    (found,) = judged(run(DOWN, U, more={"metric/val_acc": list(stays)}), "overfitting")
+    assert found.severity == severity
+
+
 @pytest.mark.parametrize("offset", [-1.0, 0.0, 1.0])
 def test_healthy_whatever_the_gap(offset):
     assert judged(run(DOWN + offset, DOWN + 0.3 + JITTER), "overfitting") == []

@@ -41,6 +41,19 @@ def test_info_where_the_run_does_well_or_a_norm_comes_first():
     assert judged(made, "unnormalized-input")[0].severity == "info"
 
 
+def test_a_warning_where_the_run_does_well_after_a_wild_start():
+    call = {"site": "cross_entropy", "loss": "cross_entropy", "reduction": "mean", "weighted": False,
+            "prediction_shape": [32, 10], "target_dtype": "torch.int64", "learns": True}  # fmt: skip
+    for first, severity in ((200.0, "warning"), (2.4, "info")):
+        made = history(
+            falling_loss(), losses=[call], points={"metric/val_acc": [0.5, 0.9, 0.95, 0.96, 0.97]},
+            **seen(features(100, 80)),
+        )  # fmt: skip
+        made.set_sites("loss_call", ["cross_entropy"])
+        made.add_sample(0, 0, {"loss_call/value": [first]})
+        assert judged(made, "unnormalized-input")[0].severity == severity
+
+
 def test_absent():
     assert "no tensor" in unmeasured(history(falling_loss()), "unnormalized-input")
     assert "rows" in unmeasured(run(features(rows=8)), "unnormalized-input")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, flat_loss, history, judged, layers, unmeasured
 
 
@@ -87,3 +88,47 @@ def test_norms_and_embeddings_are_no_matrices():
     made = run(lambda s, j: np.nan if j > 15 else 1e-9)
     made.set_layers(list(layers(8, type_="BatchNorm1d")[:-1]))
     assert "0 weight matrices" in unmeasured(made, "vanishing-gradients")
+
+
+MEMORY = [
+    Layer("cell", "RNN", units=32, parameters=("cell.weight_ih_l0", "cell.weight_hh_l0")),
+    Layer("head", "Linear", role="output", units=10, parameters=("head.weight",)),
+]
+
+
+def sequences(decades, loss, *, ratio=1e-2):
+    tables = {
+        "gradient/rms": lambda s, j: 1.0,
+        "parameter/rms": lambda s, j: 1.0,
+        "update/ratio": lambda s, j: ratio,
+        "activation/gradient_over_time": lambda s, j: decades if j == 0 else np.nan,
+    }
+    return history(loss, structure=MEMORY, tables=tables)
+
+
+def test_sick_over_time():
+    (found,) = judged(sequences(-12.0, flat_loss()), "vanishing-gradients")
+    assert (found.site, found.severity.value) == ("cell", "error")
+    assert "10^-12" in found.message
+    assert "forget" in found.prescriptions[0].text
+
+
+def test_healthy_over_time():
+    assert judged(sequences(-12.0, falling_loss()), "vanishing-gradients") == []  # needs no long memory
+    assert judged(sequences(-1.0, flat_loss()), "vanishing-gradients") == []  # stays for another reason
+    assert judged(sequences(-12.0, flat_loss(), ratio=1e-6), "vanishing-gradients") == []  # hardly moves
+    assert judged(sequences(12.0, flat_loss()), "vanishing-gradients") == []
+
+
+def test_exploding_over_time():
+    def made(decades, loss):
+        m = sequences(decades, loss)
+        m.set_sites("total", [""])
+        for step in m.steps:
+            m.add_sample(int(step), 0, {"total/gradient_norm": [1.0]})
+        return m
+
+    (found,) = judged(made(9.0, flat_loss()), "exploding-gradients")
+    assert (found.site, found.severity.value) == ("cell", "error")
+    assert judged(made(9.0, falling_loss()), "exploding-gradients") == []
+    assert judged(made(-9.0, flat_loss()), "exploding-gradients") == []
