@@ -120,7 +120,7 @@ def takes_callbacks_of_lightning() -> bool:
     """Whether a Trainer of pytorch_lightning does: older ones look for their own base class."""
     try:
         pl.Trainer(**QUIET, callbacks=[Callback()])
-    except ValueError:
+    except (TypeError, ValueError):
         return False
     return True
 
