@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(options.directory or temporary)
         for name, lr in (("healthy", 0.02), ("sick", 1e4)):
-            train(root / name, lr, epochs=4 if options.quick else 12)
+            train(root / name, lr, epochs=2 if options.quick else 12)
             print(f"\n$ lightning-diag check runs/{name} --format concise")
             code = lightning_diag(["check", str(root / name), "--format", "concise", "--no-config"])
             print(f"exit code of the {name} run: {code}")
