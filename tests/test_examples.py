@@ -19,6 +19,7 @@ PROMISES = {
     "stop_early_and_fail_ci": ("UnhealthyTraining: L001", "exit code for CI: 1"),
     "initialization": ("59%", "kaiming_normal", "growth"),
     "judge_again": ("A001", "body.3"),
+    "gate": ("exit code of the healthy run: 0", "exit code of the sick run: 1"),
     "lightning_cli": (),
     "ten_recipes": ("val_acc", "the lectures' defaults", "restarts, layer decay, small head"),
     "torchvision_data": (),
