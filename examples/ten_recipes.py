@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_diag import Recipe, RecipeMixin
-from lightning_diag.callbacks.recipes import loader
+from lightning_diag.callbacks import loader
 
 RECIPES = {
     "the lectures' defaults": Recipe(),

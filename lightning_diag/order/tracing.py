@@ -52,7 +52,19 @@ def trace(model: nn.Module, example_inputs: Any = None, *, names: Iterable[str] 
 
 
 def _recorded(model: nn.Module, example_inputs: Any, symbolic: str) -> Order:
-    """Record in training mode, where auxiliary heads run; in evaluation mode if that fails."""
+    try:
+        return record_untouched(model, example_inputs)
+    except Untraceable as error:
+        name = type(model).__name__
+        raise Untraceable(f"torch.fx cannot follow {name}.forward ({symbolic}), and {error}") from error
+
+
+def record_untouched(model: nn.Module, example_inputs: Any) -> Order:
+    """Return the order of one forward pass, in training mode, where auxiliary heads run; if that fails in evaluation.
+
+    Raises:
+        Untraceable: (a ValueError) if both fail.
+    """
     reasons = []
     for training in (True, False):
         with untouched(model):
@@ -61,10 +73,7 @@ def _recorded(model: nn.Module, example_inputs: Any, symbolic: str) -> Order:
                 return record(model, example_inputs)
             except Exception as error:
                 reasons.append(f"{type(error).__name__}: {error}")
-    raise Untraceable(
-        f"torch.fx cannot follow {type(model).__name__}.forward ({symbolic}), and running it on example_inputs "
-        f"failed: {reasons[0]}"
-    )
+    raise Untraceable(f"running {type(model).__name__} on example_inputs failed: {reasons[0]}")
 
 
 def _from_names(model: nn.Module, names: Sequence[str]) -> Order:
@@ -85,12 +94,7 @@ def output_shapes(model: nn.Module, example_inputs: Any) -> dict[nn.Module, torc
     """Return the shape of the first tensor that each module put out in one forward pass.
 
     Raises:
-        Untraceable: if the forward pass fails.
+        Untraceable: (a ValueError) if the forward pass fails.
     """
-    with untouched(model):
-        model.train()
-        try:
-            order = record(model, example_inputs)
-        except Exception as error:
-            raise Untraceable(f"running {type(model).__name__} on example_inputs failed: {error}") from error
+    order = record_untouched(model, example_inputs)
     return {c.module: c.shape for c in order.calls if c.module is not None and c.shape is not None}

@@ -112,4 +112,4 @@ def compare(before: tuple[LayerRow, ...], after: tuple[LayerRow, ...], title: st
 def _after_layer(row: LayerRow | None) -> str:
     if row is None:
         return ""
-    return ("+ bias" if row.bias else "no bias") + (f", {row.then}" if row.then else "")
+    return ("bias" if row.bias else "no bias") + (f", {row.then}" if row.then else "")

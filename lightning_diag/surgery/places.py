@@ -167,6 +167,8 @@ def activation_behind(order: Order, role: LayerRole) -> nn.Module | str:
         if call.kind not in ("pool", "dropout", "scale") and call.what != "Identity":
             return "no activation follows it"
         index = call.index
+    if call.what == "glu":
+        return "its activation is a GLU, which puts out half of its channels"
     if call.module is None:
         return f"its activation is a function ({call.what}): behind it is no place for a module"
     if len(order.by_module[call.module]) > 1:

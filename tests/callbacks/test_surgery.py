@@ -212,6 +212,26 @@ def test_diagnostics_see_activations_as_before(tmp_path: Path) -> None:
     assert seen["net.1.activation"] == "tanh"
 
 
+def test_a_forward_that_logs(tmp_path: Path) -> None:
+    class Logging(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            self.log("mean", x.mean())
+            self.log_dict({"spread": x.std()})
+            return self.net(x)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return F.cross_entropy(self(batch[0]), batch[1])
+
+    module = Logging()
+    module.example_input_array = torch.randn(1, 8)
+    with quietly():
+        run = trainer(InsertNormalization(verbose=False))
+        run.fit(module, loader())
+    assert norms(module) == ["net.0.norm", "net.2.norm"]
+    assert {"mean", "spread"} <= set(run.callback_metrics)
+    assert "log" not in module.__dict__
+
+
 def test_two_operations_in_one_run() -> None:
     module = Net()
     with quietly():

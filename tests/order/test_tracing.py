@@ -48,7 +48,7 @@ def test_random_numbers_and_running_statistics_are_put_back() -> None:
 
 def test_a_failing_forward_pass_is_a_reason() -> None:
     model = m.Untraceable()
-    with pytest.raises(Untraceable, match=r"running it on example_inputs failed: RuntimeError: .*mat1 and mat2"):
+    with pytest.raises(Untraceable, match=r"and running Untraceable on example_inputs failed: RuntimeError: .*mat1"):
         trace(model, torch.randn(4, 7))
     assert model.calls == 0
     with pytest.raises(Untraceable, match="holds no tensor, got str"):

@@ -150,6 +150,7 @@ def test_post_stands_behind_the_activation() -> None:
         (m.Functional, "conv1: its activation is a function \\(relu\\)"),
         (m.Residual, "stem: its activation is one module that is called several times"),
         (lambda: nn.Sequential(nn.Linear(5, 8), nn.Linear(8, 2)), "0: no activation follows it"),
+        (lambda: nn.Sequential(nn.Linear(5, 8), nn.GLU(), nn.Linear(4, 2)), "0: its activation is a GLU"),
     ],
 )
 def test_post_is_refused_where_nothing_can_stand_behind(build: Any, reason: str) -> None:
@@ -336,6 +337,17 @@ def test_what_fails_after_surgery_is_undone() -> None:
     with pytest.raises(ValueError, match=r"would not train on example_inputs: .*no norm, please"):
         insert_normalization(model, "batch", example_inputs=x, batch_size=32)
     assert fingerprint(model) == before
+
+
+def test_an_example_of_one_sample_is_enough() -> None:
+    """Such as the example_input_array of many LightningModules; the trial of a training pass doubles it."""
+    for build, shape in [(lambda: m.mlp(5, 8, 2), (1, 5)), (m.Branching, (1, 5)), (m.Unet, (1, 3, 8, 8))]:
+        model, x = build(), torch.randn(shape)
+        insert_normalization(model, "batch", example_inputs=x, batch_size=32)
+        before = fingerprint(model)
+        insert_normalization(model, "batch", example_inputs=x, batch_size=32)
+        assert fingerprint(model) == before
+        assert len(inserted(model)) >= 1
 
 
 def test_names_lead_where_nothing_else_does() -> None:
