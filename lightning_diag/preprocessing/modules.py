@@ -180,7 +180,7 @@ class Preprocessing(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "Preprocessing":
         """Move the statistics, but keep them in single precision where the model becomes half precision."""
         before = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, held in before.items():
             moved: Tensor = getattr(self, name)
             if moved.dtype in (torch.float16, torch.bfloat16):
