@@ -82,8 +82,12 @@ def find_runs(path: str | Path, *, every: bool = False) -> list[Path]:
     Raises:
         HistoryError: there is none; the message says where was looked.
     """
+    if not os.fspath(path):
+        raise HistoryError("the path of a run is empty: is a variable unset?")  # the working directory is "."
     path = Path(path)
     try:
+        if path.suffix == ".json" and path.is_file():
+            raise HistoryError(f"{path} is no history; pass the directory of the run, or its history.jsonl")
         if not path.is_dir():
             if not path.exists():
                 raise HistoryError(f"cannot read {path}: No such file or directory")

@@ -58,6 +58,19 @@ def test_a_path_without_a_run_is_said(tmp_path: Path, name: str) -> None:
         find_runs(tmp_path / name)
 
 
+def test_an_empty_path_is_not_the_working_directory(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(logs)
+    assert len(find_runs(".", every=True)) == 3
+    with pytest.raises(HistoryError, match="is empty: is a variable unset"):
+        find_runs("")
+
+
+def test_a_report_is_no_history(tmp_path: Path) -> None:
+    (tmp_path / "health.json").write_text("{}")
+    with pytest.raises(HistoryError, match=r"health\.json is no history; pass the directory"):
+        find_runs(tmp_path / "health.json")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_directory_without_permission_is_said(tmp_path: Path) -> None:
     closed = tmp_path / "closed"

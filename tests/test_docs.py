@@ -11,10 +11,13 @@ from types import ModuleType
 
 import pytest
 
+from lightning_diag import cli
+from lightning_diag.checking import Checker
+from lightning_diag.config import load
 from lightning_diag.rules import rule_infos
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/strategies.md")
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/strategies.md", "docs/ci.md")
 PAGES = [ROOT / name for name in NAMES]
 
 
@@ -107,3 +110,28 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_every_command_in_the_page_on_pipelines_exists(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The commands are run on runs that are not there: 2 and a message on the run, not on the usage."""
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL))
+    commands = re.findall(r"lightning-diag ((?:check|compare|report) [^#&|'\n]*)", blocks)
+    assert len(commands) == 7
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert cli.main([*command.split(), "--no-config"]) == 2
+        err = capsys.readouterr().err
+        assert "usage:" not in err
+        assert "cannot read" in err or "no history.jsonl" in err or "no baseline" in err, command
+
+
+def test_the_settings_in_the_page_on_pipelines_are_real(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    (toml,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(toml, encoding="utf-8")
+    settings = load(tmp_path, environ={})
+    Checker(settings)
+    assert settings.rules == {"dead-units": {"max_dead_fraction": 0.6}}

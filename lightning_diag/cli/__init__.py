@@ -7,6 +7,7 @@ unknown rule, wrong usage). Neither torch nor lightning is imported, but for ``d
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -31,6 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("check", "judge recorded runs, without training: exit code 0 healthy, 1 sick, 2 could not judge", "check"),
     Command("compare", "tell whether one run is sicker than another, with the same exit codes", "compare"),
     Command("report", "write one self-contained HTML page on a run, with curves and heatmaps", "report"),
+    Command("schedules", "draw what a learning rate will do over a run, before it runs", "schedules"),
     Command("rules", "list the rules: what can be found", "rules"),
     Command("explain", "say what a rule finds, why it matters, when it is silent and what to do", "explain"),
 )
@@ -52,6 +54,9 @@ exit codes: 0 healthy, 1 findings at or above --fail-on, 2 could not judge (or w
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller; the exit code still tells
+        nowhere = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     try:
         return _run(sys.argv[1:] if argv is None else list(argv))
     except BrokenPipeError:  # the reader (head, say) has seen enough
@@ -66,6 +71,10 @@ def _run(argv: list[str]) -> int:
     try:
         if chosen is not None and chosen.name == "demo":  # the demo has options of its own
             return _code(importlib.import_module("lightning_diag.cli.demo").run(argv[1:]))
+        if chosen is None and argv and not argv[0].startswith("-"):
+            near = difflib.get_close_matches(argv[0], [c.name for c in COMMANDS], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(c.name for c in COMMANDS)}"
+            raise Refused(f"no command {argv[0]!r}", hint)
         parser = _parser(chosen)
         if not argv:
             parser.print_help()
@@ -94,7 +103,11 @@ def _parser(chosen: Command | None) -> ArgumentParser:
     for command in COMMANDS:
         about = f"{command.summary[0].upper()}{command.summary[1:]}."
         one = commands.add_parser(
-            command.name, help=command.summary, description=about, formatter_class=RawDescriptionHelpFormatter
+            command.name,
+            help=command.summary,
+            description=about,
+            formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         if command is chosen:
             importlib.import_module(f"lightning_diag.cli.{command.module}").configure(one)

@@ -18,6 +18,7 @@ from lightning_diag.sinks.formats import FORMATS, Format
 from lightning_diag.sinks.full import print_full
 
 NO_RUN = "a run leaves history.jsonl in its log directory if Diagnostics() is a callback"
+_ELSEWHERE = "not all was told of the run; choose another place"
 _RULES = "`lightning-diag rules` lists the rules"
 
 
@@ -137,7 +138,10 @@ def emit(decision: Decision, chosen: list[tuple[Format, str]]) -> int:
             raise
         except OSError as error:
             where = error.filename or file or "standard output"
-            raise Refused(f"cannot write {where}: {error.strerror or error}", "nothing is known of the run") from error
+            raise Refused(
+                f"cannot write {where}: {error.strerror or error}",
+                _ELSEWHERE,
+            ) from error
     sys.stdout.flush()
     for run in decision.runs:
         if run.problem:

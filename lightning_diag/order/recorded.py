@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,19 +15,23 @@ from torch.utils.hooks import RemovableHandle
 from lightning_diag.order.calls import Call, Kind, Order
 from lightning_diag.order.kinds import function_kind, is_constant, module_kind, plain_name
 
+Visit = Callable[[Call, tuple[Tensor, ...]], None]
 
-def record(model: nn.Module, example_inputs: Any) -> Order:
+
+def record(model: nn.Module, example_inputs: Any, visit: Visit | None = None) -> Order:
     """Return the order of execution of one forward pass, run as the model stands.
 
     Modules are seen by hooks, functions (``F.relu``, ``+``, ``torch.cat``) by a ``TorchFunctionMode``; a result is
     known by the identity of its tensor, so in-place operations and control flow that depends on data are followed.
+
+    ``visit``, if given, gets each call with the tensors that it made, at once: a later call may overwrite them.
 
     Raises:
         ValueError: if the inputs hold no tensor, or the forward pass returns none that depends on them.
         Exception: whatever the forward pass raises.
     """
     args, kwargs = arguments(model, example_inputs)
-    recorder = _Recorder(model)
+    recorder = _Recorder(model, visit)
     for tensor in tensors((args, kwargs)):
         recorder.add("input", "input", "", None, (), (tensor,))
     if not recorder.calls:
@@ -72,11 +76,12 @@ def tensors(value: Any) -> Iterator[Tensor]:
 class _Recorder(TorchFunctionMode):
     """Writes down calls while a model runs."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, visit: Visit | None = None) -> None:
         super().__init__()
         self.calls: list[Call] = []
         self.read: set[str] = set()
         self._model = model
+        self._visit = visit
         self._made: dict[int, tuple[weakref.ref[Tensor], int]] = {}  # id of a tensor -> itself, the call it came from
         self._scopes: list[str] = []  # modules that are running and looked into
         self._within: list[tuple[int, ...]] = []  # inputs of the module that is running and not looked into
@@ -99,6 +104,10 @@ class _Recorder(TorchFunctionMode):
         self.calls.append(Call(len(self.calls), kind, what, site, module, inputs, shape))
         for tensor in out:
             self._made[id(tensor)] = (weakref.ref(tensor), len(self.calls) - 1)
+        if self._visit is not None and out:
+            self._within.append(())  # what it calls is not the model's
+            self._visit(self.calls[-1], out)
+            self._within.pop()
 
     def sources(self, values: Iterator[Tensor]) -> tuple[int, ...]:
         """Return the calls that made these tensors; none for those that do not depend on an input."""

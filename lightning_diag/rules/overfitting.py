@@ -128,7 +128,7 @@ class Overfitting:
         severity = Severity.INFO if harmless else Severity.WARNING
         mode = "max" if sign < 0 else "min"
         advice = (
-            Prescription(_STOP.text.format(plain, mode), {**_STOP.changes, "monitor": plain}),
+            Prescription(_STOP.text.format(plain, mode), {**_STOP.changes, "monitor": plain, "monitor_mode": mode}),
             _MORE_DROPOUT if history.run.get("dropout") else _DROPOUT,
             _DECAY,
             _DATA,

@@ -22,6 +22,7 @@ _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity
 _VERDICTS = {"healthy": "green", "sick": "red", "warnings": "yellow", "not judged": "magenta", "crashed": "magenta"}
 _SHOWN = 3  # findings of one rule that are shown with their evidence; the sites of the others are listed
 _WIDEST = 120
+_REASONS = 6  # unmeasured rules that are told with their reasons
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,14 @@ def _hanging(sign: Text, body: Text) -> Table:
 
 def _footer(report: Report, files: Sequence[str], signs: _Signs, encoding: str) -> Iterator[RenderableType]:
     yield Text(printable(signs.dot.join(looked_at(report)), encoding), style="dim")
-    for rule, verdict, why in unjudged(report):
-        style = "bold magenta" if verdict == "crashed" else "dim"
-        yield Text(printable(f"{rule}: {verdict}, {why}", encoding, limit=240), style=style)
+    rows = unjudged(report)
+    folded = [rule for rule, verdict, _ in rows if verdict == "unmeasured"]
+    for rule, verdict, why in rows:
+        if verdict == "crashed" or len(folded) <= _REASONS:
+            style = "bold magenta" if verdict == "crashed" else "dim"
+            yield Text(printable(f"{rule}: {verdict}, {why}", encoding, limit=240), style=style)
+    if len(folded) > _REASONS:  # a wall of reasons would push what was found off the screen
+        why = "; why is in health.json, and in `lightning-diag check RUN | cat`"
+        yield Text(printable(f"unmeasured: {', '.join(folded)}{why}", encoding), style="dim")
     for name in files:
         yield Text(printable(name, encoding), style="dim underline", overflow="fold")

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from rich.console import Console
 
-from lightning_diag.findings import Report
+from lightning_diag.findings import Outcome, Report
 from lightning_diag.sinks.console import live_line, print_report, table, text
 from tests.sinks.reports import CRASHED, ERROR, EVIL, HEALTHY, HOSTILE, SICK, UNJUDGED, finding
 
@@ -143,3 +143,13 @@ def test_a_live_line_is_one_clean_line() -> None:
     line = live_line(finding("A003", "non-finite-activation", ERROR, EVIL, 7, EVIL))
     assert line.startswith("lightning_diag: error at step 7: A003 non-finite-activation in x?[2J?[bold red]")
     assert line.isprintable()
+
+
+def test_many_unmeasured_rules_are_named_without_their_reasons() -> None:
+    outcomes = {f"rule-{i}": Outcome("unmeasured", f"reason {i}") for i in range(9)}
+    report = Report(outcomes={**outcomes, "bad": Outcome("crashed", "why")})
+    told = " ".join(shown(report).replace("│", " ").split())
+    assert "unmeasured: rule-0, rule-1, rule-2, rule-3, rule-4, rule-5, rule-6, rule-7, rule-8; why is in" in told
+    assert "bad: crashed, why" in told
+    assert "reason 3" not in told
+    assert "reason 8" in text(report)
