@@ -71,3 +71,8 @@ def test_sick_statistics_that_were_never_fed():
     (found,) = judged(made((2.0, 2.1, 2.0, 2.2)), "running-statistics")
     assert (found.severity, found.site) == ("error", "average.1")
     assert judged(made((0.5, 0.4, 0.35, 0.33)), "running-statistics") == []  # a norm that validation does not use
+
+
+def test_sick_statistics_that_were_never_fed_where_no_training_loss_is_logged():
+    made = run(lambda s: 0.01, val=(2.0, 2.1, 2.0, 2.2), unfed_norms=["average.1"])
+    assert judged(made, "running-statistics")[0].site == "average.1"
