@@ -12,6 +12,7 @@ from xml.etree import ElementTree as Tree
 import pytest
 
 from lightning_diag import cli
+from lightning_diag.cli.options import settings_of
 from lightning_diag.rules import RULES
 from tests.histories import healthy, history, save, sick
 
@@ -183,6 +184,24 @@ def test_sites_limits_and_formats_in_the_file(capsys: CAPTURE, alone: Path) -> N
     assert (code, json.loads(out)["runs"][0]["findings"]) == (0, [])
 
 
+def test_limits_on_the_command_line_win(capsys: CAPTURE, alone: Path) -> None:
+    (alone / "pyproject.toml").write_text('[tool.lightning-diag.rules]\ndead-units = {"max-dead-fraction" = 0.6}')
+    limits = ("--limit", "A001.max_dead_fraction=0.7", "--limit", "dead-units.max_layer_fraction=0.9")
+    parser = cli._parser(cli.COMMANDS[1])
+    settings = settings_of(parser.parse_args(["check", "good", *limits]))
+    assert settings.rules == {"A001": {"max_dead_fraction": 0.7, "max_layer_fraction": 0.9}}
+    assert run(capsys, "check", "good", *limits)[0] == 0
+    for wrong, words in (
+        ("dead-units.max_dead_fraction", "is not RULE.NAME=VALUE"),
+        ("dead-unit.x=1", "did you mean 'dead-units'?"),
+        ("A001.max_dead=1", "did you mean 'max_dead_fraction'?"),
+        ("A001.max_dead_fraction=much", "must be float"),
+        ("A001.max_dead_fraction=7", "must be between"),
+    ):
+        code, _, err = run(capsys, "check", "good", "--limit", wrong)
+        assert (code, words in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -215,6 +234,14 @@ def test_a_running_run_is_judged_as_partial(capsys: CAPTURE, alone: Path) -> Non
     code, out, _ = run(capsys, "check", "now")
     assert code == 0
     assert "this is not the whole run: it has not ended" in out
+
+
+@pytest.mark.parametrize("path", ["folder", "folder/history.jsonl"])
+def test_a_directory_in_place_of_the_file_is_2(capsys: CAPTURE, alone: Path, path: str) -> None:
+    (alone / "folder" / "history.jsonl").mkdir(parents=True)
+    code, out, err = run(capsys, "check", path)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: no history.jsonl in {path} or beneath it")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no permissions of that kind there")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -238,12 +239,18 @@ def test_neither_torch_nor_lightning_is_imported(tmp_path: Path) -> None:
     code = f"""
 import sys
 from lightning_diag.cli import main
-codes = [main(a) for a in (["check", {run_dir!r}], ["rules"], ["explain", "A001"], ["--help"], ["check", "nowhere"])]
+files = ("github", "json:a", "junit:b", "sarif:c", "markdown:d", "full:e", "concise:f")
+formats = [x for f in files for x in ("--format", f)]
+calls = (["check", {run_dir!r}, *formats], ["rules"], ["explain", "A001"], ["--help"], ["check", "nowhere"])
+codes = [main(a) for a in calls]
+more = [main(["compare", {run_dir!r}, {run_dir!r}]), main(["report", {run_dir!r}, "--html", "page.html"])]
 heavy = {{"torch", "lightning", "pytorch_lightning", "torchmetrics", "torchvision", "tensorboard"}} & set(sys.modules)
-assert codes == [1, 0, 0, 0, 2], codes
+assert codes + more == [1, 0, 0, 0, 2, 0, 1], codes + more
 assert not heavy, heavy
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
