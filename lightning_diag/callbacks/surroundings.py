@@ -11,12 +11,12 @@ from torch import nn
 
 from lightning_diag.probes.batch import batch_rows
 from lightning_diag.probes.dataset import DataSeen
-from lightning_diag.probes.norms import in_wrong_mode
+from lightning_diag.probes.norms import in_wrong_mode, unfed
 from lightning_diag.probes.readings import Row
 from lightning_diag.probes.unregistered import unregistered
 
 _VALIDATION_BATCHES = 2  # of a validation run whose rows are looked at
-FACTS: Final = ("data", "modes", "unregistered")
+FACTS: Final = ("data", "modes", "unregistered", "unfed_norms")
 
 
 class Surroundings:
@@ -27,6 +27,7 @@ class Surroundings:
         self._data = DataSeen()
         self._modes: Counter[tuple[str, str]] = Counter()  # (stage, module in the wrong mode) -> how often seen
         self._unregistered: list[dict[str, Any]] | None = None
+        self._unfed: list[str] = []
 
     def add(self, rows: Mapping[str, Row], in_eval: Iterable[str], epoch: int) -> None:
         """Take the rows of a sampled step and the modules that were in eval mode in it."""
@@ -46,10 +47,12 @@ class Surroundings:
         if index == 0:
             wrong = in_wrong_mode(self._module, training=False, frozen=True)
             self._modes.update(("validate", name) for name in ("", *wrong))
+            self._unfed = unfed(self._module)
 
     def facts(self) -> dict[str, Any]:
         """Return what is known so far; ``modes``: stage -> module in the wrong mode ("": all samples) -> how often."""
         modes: dict[str, dict[str, int]] = {}
         for (stage, name), count in self._modes.items():
             modes.setdefault(stage, {})[name] = count
-        return {"data": self._data.facts(), "modes": modes, "unregistered": self._unregistered or []}
+        found = {"data": self._data.facts(), "modes": modes, "unregistered": self._unregistered or []}
+        return {**found, "unfed_norms": self._unfed}

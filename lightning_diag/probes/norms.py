@@ -58,3 +58,10 @@ def in_wrong_mode(root: nn.Module, *, training: bool, frozen: bool = False) -> l
         if matters:
             found.append(name)
     return found
+
+
+def unfed(root: nn.Module) -> list[str]:
+    """Return the names of BatchNorms in eval mode whose running statistics are still those of their making, 0 and 1."""
+    kinds = nn.modules.batchnorm._BatchNorm
+    norms = [(n, m) for n, m in root.named_modules() if isinstance(m, kinds) and not m.training]
+    return [n for n, m in norms if isinstance(m.num_batches_tracked, Tensor) and int(m.num_batches_tracked) == 0]

@@ -67,9 +67,10 @@ class ParameterProbe:
             with measuring():
                 if self._uncleared:
                     home = next(iter(self._uncleared.values())).device
-                    left = torch.stack([x.to(home) for x in self._uncleared.values()]).amin()
+                    left = torch.stack([x.to(home) for x in self._uncleared.values()])
                     self.readings.site("total", "", 1)
-                    self.readings.scalar("total/gradients_left", "", left)
+                    self.readings.scalar("total/gradients_left", "", left.amin())
+                    self.readings.scalar("total/gradients_left_in_part", "", left.amax())
                 if any(id(p) not in self._names for group in optimizer.param_groups for p in group["params"]):
                     # FSDP2 shows other objects while it has gathered the whole parameters
                     self._names |= {id(p): clean(n) for n, p in self._root.named_parameters()}

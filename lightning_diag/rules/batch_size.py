@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
+from lightning_diag.rules.curve import pace
 from lightning_diag.rules.fitness import fitness
 from lightning_diag.rules.phase import is_running, loss_breaks, loss_descent
 from lightning_diag.rules.rule import Unmeasured
@@ -29,7 +30,8 @@ class BatchSize:
 
     What it finds:
         Nearly the whole training set in a batch (``min_part`` of it), ``max_updates`` updates or fewer in the whole
-        run, and a loss that still falls at its end while the fit is poor. Or one or two samples in a batch and a loss
+        run, and a loss that still falls at its end while the fit is poor (where that is not known: at more than
+        ``min_pace`` of its average pace). Or one or two samples in a batch and a loss
         that never fell, is no better than that of a constant, and has a noise of ``min_noise`` of its level.
 
     Why it matters:
@@ -57,6 +59,7 @@ class BatchSize:
     min_updates: int = 12
     tiny: int = 2
     min_noise: float = 0.5
+    min_pace: float = 0.5
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
@@ -64,11 +67,13 @@ class BatchSize:
         loss, series = loss_descent(history), history.series("loss")
         if is_running(history) or not size or not batch or loss.n < self.min_updates:
             raise Unmeasured("a finished run is needed, with known numbers of samples in the set and in a batch")
-        if loss_breaks(history) or fitness(history) != "poor" or (history.run.get("wiring") or {}).get("fast_dev_run"):
+        fit, values = fitness(history), series.values[np.isfinite(series.values)]
+        if loss_breaks(history) or fit == "good" or (history.run.get("wiring") or {}).get("fast_dev_run"):
+            return
+        if fit == "unknown" and not pace(values) > self.min_pace:
             return
         accumulated = int(history.run.get("accumulate_grad_batches") or 1) * int(history.run.get("world_size") or 1)
         samples = min(int(size), int(batch) * accumulated)
-        values = series.values[np.isfinite(series.values)]
         if samples >= self.min_part * size and size > 32 and loss.n <= self.max_updates:
             if loss.kind in ("falling", "slight") and not is_plateau(values):
                 text = (

@@ -230,7 +230,7 @@ MEASURED: tuple[Cause, ...] = (
     Cause("exploding-gradients", "saturated-units", "one huge step made the inputs of the activation huge"),
     Cause("update-too-large", "saturated-units", "huge steps made the inputs of the activation huge"),
     # signals that do not come through
-    Cause("dead-units", "vanishing-gradients", "no gradient passes a unit that is never active"),
+    Cause("dead-units", "vanishing-gradients", "no gradient passes a unit that is never active", grave=True),
     Cause("saturated-units", "vanishing-gradients", "the derivative of a saturated unit is about zero"),
     Cause("exploding-gradients", "vanishing-gradients", "one huge step threw the weights to where no gradient passes"),
     Cause("update-too-large", "vanishing-gradients", "huge steps threw the weights to where no gradient passes"),

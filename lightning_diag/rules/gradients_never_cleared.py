@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History, Ints
-from lightning_diag.rules.fitness import column, fitness, held
+from lightning_diag.rules.fitness import column, fitness, held, shapes
 from lightning_diag.rules.phase import Bools, pick
 from lightning_diag.rules.rule import Unmeasured, between, percent
 
@@ -27,7 +27,8 @@ class GradientsNeverCleared:
 
     What it finds:
         At ``min_share`` of the sampled steps or more the gradients of the step before were not cleared when the
-        backward pass began, although an optimizer had stepped with them already.
+        backward pass began, although an optimizer had stepped with them already. The first and the last weight matrix
+        are looked at; where one optimizer holds both, one of them that keeps its gradient is enough.
 
     Why it matters:
         PyTorch adds to gradients. Without zero_grad() each step follows the sum of all gradients since the start: an
@@ -53,7 +54,10 @@ class GradientsNeverCleared:
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
-        steps, left = column(history, "total/gradients_left", "")
+        part = "_in_part" if _all_stepped(history) else ""
+        steps, left = column(history, f"total/gradients_left{part}", "")
+        if not len(left):
+            steps, left = column(history, "total/gradients_left", "")
         pulled = _pulled(history, steps)  # a gradient of zeros leaves nothing that could be seen
         steps, left = steps[pulled], left[pulled]
         if len(left) < self.min_samples:
@@ -72,6 +76,15 @@ class GradientsNeverCleared:
         )
         severity = Severity.WARNING if fitness(history) == "good" else Severity.ERROR
         yield Finding(self.code, self.name, severity, "", first, share, self.min_share, text, last, "", (_CLEAR, _HOOK))
+
+
+def _all_stepped(history: History) -> bool:
+    """Tell whether one optimizer holds the first and the last trained matrix: then neither keeps a gradient on purpose.
+
+    With several optimizers the backward pass of one leaves gradients in what the others step.
+    """
+    known = [owner for shape, trainable, owner in shapes(history).values() if trainable and len(shape) > 1]
+    return bool(known) and known[0] == known[-1] == 0 and len(history.run.get("optimizers") or ()) == 1
 
 
 def _pulled(history: History, steps: Ints) -> Bools:

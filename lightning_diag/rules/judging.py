@@ -144,7 +144,9 @@ def _ask(rule: type[Rule] | Rule, history: History, there: Collection[str]) -> t
     return found, Outcome("found" if found else "clean")
 
 
-_LONG = ("optimizers", "frozen", "metric_direction", "wiring", "data", "modes", "unregistered", "differences")
+_LONG = (
+    "optimizers", "frozen", "metric_direction", "wiring", "data", "modes", "unregistered", "unfed_norms", "differences",
+)  # fmt: skip
 
 
 def _facts(history: History) -> dict[str, object]:

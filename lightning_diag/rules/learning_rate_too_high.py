@@ -15,7 +15,7 @@ from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.phase import first_break, is_running, loss_breaks, loss_descent, matrices, pick
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import rates
-from lightning_diag.rules.trivial import trivial_loss
+from lightning_diag.rules.trivial import is_stuck_at, trivial_loss
 
 _RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"})
 _FIND = Prescription("Search it: Tuner(trainer).lr_find(model).", {"lr": "search"})
@@ -76,7 +76,8 @@ class LearningRateTooHigh:
         if not np.isfinite(level) or ill_from_start(history) or self._shrank(history, names):
             return
         harm = self._harm(history, values, broken=broken)
-        passing = "does not fall" in harm and level <= self.long_single and not self._last(history, names)
+        stays = "does not fall" in harm or "ignores its input" in harm
+        passing = stays and level <= self.long_single and not self._last(history, names)
         if not harm or passing:
             return
         rate = max(float(np.nanmax(s.values)) for s in rates(history).values() if len(s))
@@ -86,7 +87,7 @@ class LearningRateTooHigh:
             f"{harm}. Steps this long leave the region where the gradient holds."
         )
         last = int(history.series("loss").steps[-1])
-        severity = Severity.ERROR if broken or "diverge" in harm or "does not fall" in harm else Severity.WARNING
+        severity = Severity.ERROR if broken or stays or "diverge" in harm else Severity.WARNING
         advice = (_RATE, _FIND, _WARMUP)
         yield Finding(self.code, self.name, severity, site, first, level, self.long_step, message, last, "", advice)
 
@@ -152,6 +153,9 @@ class LearningRateTooHigh:
             return ""
         if loss.kind in ("flat", "rising") and loss.n >= _ENOUGH and loss.end > 0.9 * loss.begin:
             return f"the loss does not fall ({loss.begin:.3g} to {loss.end:.3g})"
+        trivial = trivial_loss(history)
+        if is_stuck_at(history, trivial):
+            return f"the loss stays at {loss.end:.4g}, that of a predictor that ignores its input ({trivial:.4g})"
         if swings(values) >= _SWINGS:
             return f"the loss gave back half of its gain {swings(values)} times"
         start, end = float(np.median(values[:2])), float(np.median(values[-max(5, len(values) // 10) :]))

@@ -24,6 +24,8 @@ from lightning_diag.rules.calls import (
     seen_at,
     square_bounds,
 )
+from lightning_diag.rules.curve import unexplained
+from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.phase import at_steps
 from lightning_diag.rules.rule import Unmeasured, check_range, percent
 from lightning_diag.rules.seen import floats
@@ -61,7 +63,7 @@ class OutputRange:
         squared, absolute or Huber error (or of a difference written by hand) lies beyond its range makes up more than
         ``max_lost`` of their variance (per feature, for a normal distribution with their mean and spread, cut at the
         extremes that batches show). Of bounded logits: the least loss that they allow is more than ``max_lost`` of
-        that of equal probabilities.
+        that of equal probabilities. Of logits behind a ReLU: more than ``min_left`` of that loss is left at the end.
 
     Why it matters:
         No weights make up for a range: the output sticks to its end, where a ReLU has no gradient at all, and the
@@ -83,6 +85,7 @@ class OutputRange:
     severity: ClassVar[Severity] = Severity.ERROR
     needs: ClassVar[tuple[str, ...]] = ()
     max_lost: float = 0.05
+    min_left: float = 0.2
 
     def __post_init__(self) -> None:
         check_range(self, "max_lost", 0.0, 1.0)
@@ -102,7 +105,7 @@ class OutputRange:
                 if reach is not None and reach.lost > self.max_lost:
                     yield self._regression(history, reach, f"F.{call.loss}")
                     return
-            elif (found := self._logits(call)) is not None:
+            elif (found := self._logits(call) or self._rectified(call)) is not None:
                 yield found
                 return
 
@@ -165,6 +168,22 @@ class OutputRange:
             f"loss of {floor:.3g} then, {percent(floor / equal)} of that of guessing ({equal:.3g})."
         )
         return self._found(call.history, call.made_by, floor / equal, message, ())
+
+    def _rectified(self, call: Call) -> Finding | None:
+        """Logits behind a ReLU: a class whose score is negative gets no gradient, and none can be ruled out."""
+        left = unexplained(call.history)
+        zeros = call.stat("prediction/zero_fraction")[-8:]
+        if call.made_by != "relu" or call.loss != "cross_entropy" or not np.isfinite(zeros).any():
+            return None
+        if already_good(call.history) or (np.isfinite(left) and left < self.min_left):
+            return None
+        cut = float(np.nanmedian(zeros))
+        message = (
+            f"F.cross_entropy gets logits made by a ReLU: {percent(cut)} of them are cut off at 0 in the last samples "
+            f"(steps {first_step(call.history)} to {last_step(call.history)}). A class that is cut off gets no "
+            "gradient and can hardly come back, and none can be told to be unlikely."
+        )
+        return self._found(call.history, "relu", cut, message, ())
 
     def _regression(self, history: History, reach: Reach, loss: str) -> Finding:
         first, last = first_step(history), last_step(history)

@@ -53,6 +53,7 @@ class RepeatedSamples:
     needs: ClassVar[tuple[str, ...]] = ()
     min_share: float = 0.3
     min_rows: int = 64
+    weighted_share: float = 0.05
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding."""
@@ -75,7 +76,8 @@ class RepeatedSamples:
         if share >= limit:
             return
         sampler = str(wiring(history).get("train_loader", {}).get("sampler", ""))
-        severity = Severity.INFO if sampler == "WeightedRandomSampler" else self.severity
+        weighted = sampler == "WeightedRandomSampler" and share >= self.weighted_share
+        severity = Severity.INFO if weighted else self.severity
         message = (
             f"{rows} rows of {path!r} were seen and only {distinct} of them differ; of a data set of {size} about "
             f"{expected:.0f} would. The network sees the same few samples again and again."

@@ -103,8 +103,9 @@ class RepresentationCollapse:
         if not (same | line).any():
             return
         j = int(np.flatnonzero(same | line)[0])
+        since = _onset(spread[:, j] / rms[:, j], share[j]) if same[j] else last[0]
         yield self._finding(
-            layers[j], int(steps[last[0]]), int(steps[last[-1]]), share[[0, j]], ranks[[0, j]], bool(same[j])
+            layers[j], int(steps[since]), int(steps[last[-1]]), share[[0, j]], ranks[[0, j]], bool(same[j])
         )
 
     @staticmethod
@@ -147,6 +148,17 @@ class RepresentationCollapse:
         )
         advice = (_CHECK, _NORM, _RATE)
         return Finding(self.code, self.name, self.severity, layer.site, first, value, limit, message, last, "", advice)
+
+
+def _onset(shares: Floats, end: float) -> int:
+    """Return the sample from which on a share stays in the lower half, by its logarithm, of its way down to its end."""
+    known = np.flatnonzero(np.isfinite(shares) & (shares > 0))
+    if not len(known):
+        return 0
+    middle = float(np.sqrt(shares[known[0]] * max(end, 1e-30)))
+    above = known[shares[known] > middle]
+    later = known[known > above[-1]] if len(above) else known
+    return int(later[0]) if len(later) else int(known[-1])
 
 
 def _highest(rows: Floats) -> Floats:

@@ -27,6 +27,11 @@ _RECOMPUTE = Prescription(
     "(torch.optim.swa_utils.update_bn)."
 )
 
+_COPY = Prescription(
+    "Copy the buffers of a copied model too (AveragedModel(..., use_buffers=True)), or recompute them for it "
+    "(torch.optim.swa_utils.update_bn)."
+)
+
 
 class _Off(NamedTuple):
     site: str
@@ -47,7 +52,8 @@ class RunningStatistics:
         deviations (root mean square over channels) beyond the noise of a batch mean, or running and batch variance
         by more than a factor of ``max_factor`` (median over channels). Where validation is far worse than training,
         a third of that suffices. Or a momentum of ``high_momentum`` or more with small batches, so that evaluation
-        uses the statistics of the last batch, where validation is far worse or jumps.
+        uses the statistics of the last batch, where validation is far worse or jumps. Or a BatchNorm of the validated
+        model was never fed at all, and validation is ``empty_factor`` times worse than training.
 
     Why it matters:
         Training normalizes with the batch, evaluation with the running statistics. If they differ, evaluation feeds
@@ -72,6 +78,7 @@ class RunningStatistics:
     max_gap: float = 1.0
     max_factor: float = 4.0
     high_momentum: float = 0.5
+    empty_factor: float = 2.0
     min_steps: int = 50
 
     def __post_init__(self) -> None:
@@ -83,6 +90,9 @@ class RunningStatistics:
         seen, enough = steps_seen(history), self.min_steps * (2 if is_running(history) else 1)
         if seen < enough:
             raise Unmeasured(f"{seen} steps; {enough} are needed for statistics to settle")
+        if empty := self._empty(history):
+            yield empty
+            return
         try:
             resting, _ = in_wrong_mode(history, "train")
         except Unmeasured:
@@ -100,6 +110,20 @@ class RunningStatistics:
             yield self._finding(history, max(off, key=lambda f: f.size), len(off), len(known), worse)
             return
         yield from self._of_the_last_batch(history, known, worse)
+
+    def _empty(self, history: History) -> Finding | None:
+        """Return the finding of statistics that no batch ever fed, where validation is far worse than training."""
+        names, worse = list(history.run.get("unfed_norms") or ()), deficit(history, factor=self.empty_factor)
+        if not names or worse is None:
+            return None
+        message = (
+            f"The running statistics of {names[0]} ({len(names)} such BatchNorm) are still 0 and 1 after "
+            f"{steps_seen(history)} steps: it never ran in training mode{self._harm(worse)}. Evaluation normalizes "
+            "with them, as if inputs had mean 0 and variance 1."
+        )
+        last = steps_seen(history) - 1
+        advice = (_COPY, _RECOMPUTE)
+        return Finding(self.code, self.name, Severity.ERROR, names[0], 0, 0.0, 1.0, message, last, "", advice)
 
     def _off(self, history: History, site: str, share: float) -> _Off | None:
         steps, gap, ratio = misfit(history, site)

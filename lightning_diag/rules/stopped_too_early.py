@@ -45,7 +45,8 @@ class StoppedTooEarly:
 
     When it is silent:
         A score of 0.95 or more; a learning rate that was decayed to its end; early stopping, an exception or an
-        interrupt; runs of less than ``min_steps`` steps (smoke runs) or one epoch, a time limit: info.
+        interrupt; a time limit. Info: runs of less than ``min_steps`` steps and ``min_epochs`` epochs (smoke runs), or
+        of one epoch.
 
     What to do:
         Train for two to four times as many epochs, and let EarlyStopping on the validation loss end it.
@@ -61,6 +62,7 @@ class StoppedTooEarly:
     needs: ClassVar[tuple[str, ...]] = ("loss",)
     max_pace: float = 0.6
     min_steps: int = 60
+    min_epochs: int = 20
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding."""
@@ -85,7 +87,8 @@ class StoppedTooEarly:
                 return
         elif len(validation) == 0 and taken < 2 * self.min_steps:
             return
-        short = taken < self.min_steps or int(history.epochs[-1] if len(history.epochs) else 0) < 1
+        epochs = int(history.epochs[-1]) + 1 if len(history.epochs) else 0
+        short = (taken < self.min_steps and epochs < self.min_epochs) or epochs < 2
         severity = Severity.INFO if short else self.severity
         message = (
             f"In its last third the training loss still falls at {percent(train)} of its average pace (from "

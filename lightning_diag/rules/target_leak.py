@@ -9,7 +9,7 @@ from typing import ClassVar, final
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.rule import Unmeasured, percent
-from lightning_diag.rules.seen import data, seen_steps, target_path
+from lightning_diag.rules.seen import data, loss_calls, seen_steps, target_path
 
 _DROP = Prescription("Drop that feature, unless it is really known when a prediction is needed.")
 
@@ -54,6 +54,12 @@ class TargetLeak:
         shape = (history.run.get("batch") or {}).get(path, {}).get("shape") or ()
         if len(shape) != 2:
             raise Unmeasured("asked of tables alone: in a sequence or image one place may rightly decide")
+        targets = [list(c.get("target_shape") or ()) for c in loss_calls(history)]
+        if any(len(t) == 2 and t[1:] == list(shape)[1:] for t in targets):
+            raise Unmeasured("the target has the shape of the input: a reconstruction may well read it off")
+        distinct = int((data(history)["train"].get(path) or {}).get("distinct") or 0)
+        if distinct < max(self.min_rows, 2 * fit["features"]):
+            raise Unmeasured(f"{distinct} different rows of {fit['features']} features: chance finds a telling one")
         if fit["features"] < 3 or fit["best_r2"] < self.min_r2:
             return
         message = (

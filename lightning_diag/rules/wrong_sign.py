@@ -34,7 +34,8 @@ class WrongSign:
         (``maximize=True``). Of a squared error written by hand: it is negative from the first step on, always as large
         as the sizes of prediction and target allow, and grows. Of a likelihood written by hand: it
         starts at minus log(classes) and falls. Of a loss of unknown kind: it falls below zero while a
-        quality that was logged on training data, or one validated, sinks from its first value beyond noise.
+        quality that was logged on training data, or one validated, sinks from its first value beyond noise; or it falls
+        to ``bottomless`` times the size of its start below zero: no sound objective has no floor.
 
     Why it matters:
         Each step makes the model worse, and an error has no upper bound: outputs grow until numbers break.
@@ -57,6 +58,7 @@ class WrongSign:
     needs: ClassVar[tuple[str, ...]] = ("loss",)
     max_correlation: float = -0.99
     min_samples: int = 4
+    bottomless: float = 1000.0
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
@@ -77,7 +79,7 @@ class WrongSign:
             found = self._negated_square(history, by_hand[-1])
         elif not calls:
             found = self._negated_likelihood(history)
-        found = found or ("" if climbs or errors else self._sinks(history))
+        found = found or ("" if climbs or errors else self._sinks(history)) or self._bottomless(history)
         if found:
             steps = history.series("loss").steps
             first, last = int(steps[0]), int(steps[-1])
@@ -152,6 +154,20 @@ class WrongSign:
             f"The loss starts at {values[0]:.4g}, minus the cross entropy of {len(counts)} equal probabilities "
             f"({equal:.4g}), and falls to {values[-1]:.4g} in {len(values)} steps. The likelihood of the right class "
             "is minimized: each step makes it smaller."
+        )
+
+    def _bottomless(self, history: History) -> str:
+        """Return the evidence that the loss falls without limit: a term that grows forever is subtracted."""
+        values = history.series("loss").values
+        values = values[np.isfinite(values)]
+        if len(values) < 12:
+            return ""
+        start, end = float(np.median(np.abs(values[:3]))), float(np.median(values[-max(3, len(values) // 10) :]))
+        if not -end > self.bottomless * max(start, 1.0):
+            return ""
+        return (
+            f"The loss falls from {values[0]:.4g} to {end:.4g} in {len(values)} steps and has no floor: something that "
+            "grows without limit is subtracted where it should be added."
         )
 
     @staticmethod
