@@ -30,3 +30,12 @@ def test_a_network_that_died_of_it_leaves_no_gradient():
 
 def test_absent():
     assert "needed" in unmeasured(wired(flat_loss()), RULE)
+
+
+def test_one_part_that_keeps_its_gradients_is_enough_under_a_single_optimizer():
+    both = {"total/gradients_left": lambda s, n: 0.0, "total/gradients_left_in_part": lambda s, n: 1.0}
+    one = [{"type": "SGD", "groups": []}]
+    assert judged(wired(flat_loss(), readings=both, optimizers=one), RULE)
+    assert judged(wired(flat_loss(), readings=both, optimizers=one * 2), RULE) == []  # opponents
+    left_out = {"net.0.weight": [[64, 64], True, -1]}  # gradients pile up where no optimizer clears them
+    assert judged(wired(flat_loss(), readings=both, optimizers=one, known=left_out), RULE) == []
