@@ -41,7 +41,7 @@ class Diagnostics(Callback):
         compiled: what happens to a model under torch.compile on sampled steps: "eager" runs it eagerly for that step
             (its rounding and dropout masks then differ from those of generated code in that step), "skip" leaves its
             forward pass unmeasured and the run bit-equal.
-        config: whether the nearest pyproject.toml states what ``select``, ``ignore``, ``limits`` leave open (docs/ci.md).
+        config: whether the nearest pyproject.toml states which ``select``, ``ignore``, ``limits`` hold if not given.
         verbose: whether errors are told while the training runs, and a table at its end.
 
     Raises:
