@@ -15,7 +15,7 @@ from xml.etree import ElementTree as Tree
 import jsonschema
 import pytest
 import xmlschema
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lightning_diag.findings import Finding, Outcome, Prescription, Report, RuleInfo, Severity
 from lightning_diag.gate import Decision, Judged, Place
@@ -224,7 +224,6 @@ runs = st.builds(Judged, text, reports, some(findings, 1), named(text, 1), place
 decisions = st.builds(Decision, some(runs, 2), levels, some(st.tuples(text, text), 1))
 
 
-@settings(max_examples=25)
 @given(decision=decisions)
 def test_whatever_a_history_holds_every_format_is_valid(decision: Decision, check_sarif: Callable[[Any], None]) -> None:
     made = {f.name: f.render(decision) for f in FORMATS}
