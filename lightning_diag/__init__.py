@@ -18,10 +18,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.diagnostics import Diagnostics
+    from lightning_diag.callbacks.initialize import Initialize
+    from lightning_diag.callbacks.preprocess import Preprocess
     from lightning_diag.callbacks.strategies import EMA, Curriculum, InputNoise, MixUp, PolyakAveraging, StopEarly
+    from lightning_diag.callbacks.surgery import InsertDropout, InsertNormalization, SwapActivations
     from lightning_diag.findings import Finding, Outcome, Prescription, Report, Severity, UnhealthyTraining
+    from lightning_diag.initializers import init_report, initialize, mark_pretrained
+    from lightning_diag.mixin import RecipeMixin
+    from lightning_diag.recipe import Recipe
     from lightning_diag.records import History, HistoryError
     from lightning_diag.rules import check
+    from lightning_diag.surgery import (
+        convert_normalization,
+        fold_batchnorm,
+        insert_dropout,
+        insert_normalization,
+        remove_normalization,
+        swap_activations,
+    )
 
     __version__: str
 else:
@@ -39,9 +53,25 @@ else:
         "Report": "findings",
         "Severity": "findings",
         "UnhealthyTraining": "findings",
+        "Recipe": "recipe",
+        "RecipeMixin": "mixin",
         "History": "records",
         "HistoryError": "records",
+        "Initialize": "callbacks.initialize",
+        "Preprocess": "callbacks.preprocess",
         "check": "rules",
+        "InsertDropout": "callbacks.surgery",
+        "InsertNormalization": "callbacks.surgery",
+        "SwapActivations": "callbacks.surgery",
+        "convert_normalization": "surgery",
+        "fold_batchnorm": "surgery",
+        "insert_dropout": "surgery",
+        "insert_normalization": "surgery",
+        "remove_normalization": "surgery",
+        "swap_activations": "surgery",
+        "init_report": "initializers",
+        "initialize": "initializers",
+        "mark_pretrained": "initializers",
     }
 
     def __getattr__(name):
@@ -68,14 +98,30 @@ __all__ = [
     "Finding",
     "History",
     "HistoryError",
+    "Initialize",
     "InputNoise",
+    "InsertDropout",
+    "InsertNormalization",
     "MixUp",
     "Outcome",
     "PolyakAveraging",
+    "Preprocess",
     "Prescription",
+    "Recipe",
+    "RecipeMixin",
     "Report",
     "Severity",
     "StopEarly",
+    "SwapActivations",
     "UnhealthyTraining",
     "check",
+    "convert_normalization",
+    "fold_batchnorm",
+    "init_report",
+    "initialize",
+    "insert_dropout",
+    "insert_normalization",
+    "mark_pretrained",
+    "remove_normalization",
+    "swap_activations",
 ]

@@ -15,11 +15,15 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PROMISES = {
     "why_does_it_not_learn": ("G001", "healthy"),
+    "standardize": ("inputs and targets standardized   unexplained variance 0.",),
     "stop_early_and_fail_ci": ("UnhealthyTraining: L001", "exit code for CI: 1"),
+    "initialization": ("59%", "kaiming_normal", "growth"),
     "judge_again": ("A001", "body.3"),
     "gate": ("exit code of the healthy run: 0", "exit code of the sick run: 1"),
     "lightning_cli": (),
+    "ten_recipes": ("val_acc", "the lectures' defaults", "restarts, layer decay, small head"),
     "torchvision_data": (),
+    "surgery": ("BatchNorm1d, sigmoid", "Refused: torch.fx cannot follow Branching.forward"),
     "block_coordinate_descent": ("both blocks at once", "a block 10 steps"),
     "greedy_pretraining": ("Sigmoid  layer by layer, then all", "ReLU     as a whole"),
     "weight_noise": ("no noise", "gone halfway"),

@@ -14,9 +14,11 @@ from lightning_diag.records import History
 from lightning_diag.rules import check
 
 PUBLIC = (
-    "Diagnostics", "Finding", "History", "HistoryError", "Outcome", "Prescription", "Report", "Severity",
-    "UnhealthyTraining", "check",
-    "Curriculum", "EMA", "InputNoise", "MixUp", "PolyakAveraging", "StopEarly",
+    "EMA", "Curriculum", "Diagnostics", "Finding", "History", "HistoryError", "Initialize", "InputNoise",
+    "InsertDropout", "InsertNormalization", "MixUp", "Outcome", "PolyakAveraging", "Preprocess", "Prescription",
+    "Recipe", "RecipeMixin", "Report", "Severity", "StopEarly", "SwapActivations", "UnhealthyTraining", "check",
+    "convert_normalization", "fold_batchnorm", "init_report", "initialize", "insert_dropout", "insert_normalization",
+    "mark_pretrained", "remove_normalization", "swap_activations",
 )  # fmt: skip
 
 
@@ -46,7 +48,7 @@ def test_a_star_import_gives_the_public_names() -> None:
     assert set(space) - {"__builtins__"} == set(lightning_diag.__all__)
 
 
-@pytest.mark.parametrize("name", ["check", "History", "Report"])
+@pytest.mark.parametrize("name", ["check", "History", "Recipe", "Report"])
 def test_reading_needs_no_torch(name: str) -> None:
     code = f"import sys; from lightning_diag import {name}; print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)

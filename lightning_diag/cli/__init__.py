@@ -32,6 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("check", "judge recorded runs, without training: exit code 0 healthy, 1 sick, 2 could not judge", "check"),
     Command("compare", "tell whether one run is sicker than another, with the same exit codes", "compare"),
     Command("report", "write one self-contained HTML page on a run, with curves and heatmaps", "report"),
+    Command("schedules", "draw what a learning rate will do over a run, before it runs", "schedules"),
     Command("rules", "list the rules: what can be found", "rules"),
     Command("explain", "say what a rule finds, why it matters, when it is silent and what to do", "explain"),
 )

@@ -15,8 +15,7 @@ from lightning_diag.rules.seen import data, loss_calls, seen_steps
 _CLASSIFYING = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 _ROWS = 100
 _WEIGHT = Prescription(
-    "Weight the classes by 1 / frequency: nn.CrossEntropyLoss(weight=w), or pos_weight in BCEWithLogitsLoss.",
-    {"class_weights": "balanced"},
+    "Weight the classes by 1 / frequency: nn.CrossEntropyLoss(weight=w), or pos_weight in BCEWithLogitsLoss."
 )
 _SAMPLE = Prescription("Or draw them evenly: DataLoader(sampler=WeightedRandomSampler(1 / frequency[y], len(y))).")
 

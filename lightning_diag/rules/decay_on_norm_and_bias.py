@@ -14,7 +14,7 @@ from lightning_diag.rules.rule import Unmeasured
 _GROUPS = Prescription(
     "Use two parameter groups: weight_decay for parameters with p.ndim > 1, weight_decay=0 for all others."
 )
-_DECOUPLE = Prescription("Use AdamW, whose decay does not pass through the adaptive scale.", {"optimizer": "AdamW"})
+_DECOUPLE = Prescription("Use AdamW, whose decay does not pass through the adaptive scale.", {"optimizer": "adamw"})
 _COUPLED = {"Adam", "RAdam", "NAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta"}
 
 

@@ -15,7 +15,7 @@ from lightning_diag.rules.phase import is_learning, is_running
 from lightning_diag.rules.rule import Unmeasured, check_range
 
 _HEAD = Prescription(
-    "Start the output layer small: nn.init.zeros_(head.weight), or divide its weights by ten.", {"init": "small head"}
+    "Start the output layer small: nn.init.zeros_(head.weight), or divide its weights by ten.", {"output_init": "small"}
 )
 _PRIOR = Prescription("Start its bias at the prior: log of the class frequencies, or the mean of the targets.")
 _LOSS = Prescription("Check that the loss gets what it expects: logits or probabilities, scaled targets, its sign.")

@@ -16,7 +16,7 @@ from lightning_diag.rules.phase import at_steps, first_break, is_running, loss_b
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.trends import is_plateau, medians
 
-_MEAN = Prescription("Take the mean: reduction='mean', or .mean() in place of .sum().", {"reduction": "mean"})
+_MEAN = Prescription("Take the mean: reduction='mean', or .mean() in place of .sum().")
 _FACTOR = Prescription("Take the factor out of the loss (it is {k:.3g}), or divide the learning rate by it.")
 _SCALED: Final = ("SGD", "ASGD")  # their step is as long as the gradient; all others divide by its size
 _SANE = 0.3  # of its size; a first step that changes a weight by less does not make a run explode

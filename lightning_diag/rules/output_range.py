@@ -32,7 +32,7 @@ from lightning_diag.rules.seen import floats
 
 _LINEAR = Prescription("Remove the {kind} behind the last layer.")
 _SCALE = Prescription(
-    "Or bring the targets into {low:g} to {high:g}, and scale predictions back.", {"scale_targets": True}
+    "Or bring the targets into {low:g} to {high:g}, and scale predictions back.", {"standardize_target": "minmax"}
 )
 _INF: Final = float("inf")
 _RANGES: Final[Mapping[str, tuple[float, float]]] = {

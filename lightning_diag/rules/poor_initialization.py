@@ -21,7 +21,7 @@ _INIT = Prescription(
     "nn.init.xavier_normal_ for tanh and sigmoid, biases zero; or leave torch's own.",
     {"init": "kaiming"},
 )
-_HEAD = Prescription("Start the output layer small: divide its weights by ten, bias zero.", {"init": "small head"})
+_HEAD = Prescription("Start the output layer small: divide its weights by ten, bias zero.", {"output_init": "small"})
 _NORM = Prescription(
     "Normalize inside the network (nn.BatchNorm, nn.LayerNorm): the scale of weights has no effect then.",
     {"norm": True},

@@ -19,7 +19,7 @@ from lightning_diag.rules.seen import wiring
 _MOMENTUM = Prescription(
     "Use the default momentum: nn.BatchNorm2d(channels, momentum=0.1). In torch it is the weight of the new batch; "
     "0.99 of other libraries is 0.01 here.",
-    {"momentum": 0.1},
+    {"norm_momentum": 0.1},
 )
 _GROUP = Prescription("Normalize without running statistics: nn.GroupNorm or nn.LayerNorm.", {"norm": "group"})
 _RECOMPUTE = Prescription(

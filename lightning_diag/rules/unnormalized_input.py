@@ -42,7 +42,7 @@ class UnnormalizedInput:
 
     When it is silent:
         Standardized inputs; pixels in 0..1 and in 0..16; sparse features; embeddings; whole numbers that are looked
-        up. A normalization layer that is the first to see the input.
+        up. A normalization layer that is the first to see the input. Unmeasured where the callback Preprocess maps it.
 
     What to do:
         Standardize each feature with mean and standard deviation of the training set, the same in validation.
@@ -67,6 +67,8 @@ class UnnormalizedInput:
         seen = inputs(history)
         if not seen:
             raise Unmeasured("no real-valued input was found in the batches")
+        if any("Preprocess" in name for name in (history.run.get("wiring") or {}).get("callbacks", ())):
+            raise Unmeasured("the callback Preprocess maps the inputs of a batch before the first layer sees them")
         if max(facts["rows"] for facts in seen.values()) < self.min_rows:
             raise Unmeasured(f"fewer than {self.min_rows} rows were seen; train for more steps")
         for path, facts in seen.items():

@@ -57,3 +57,5 @@ def test_a_warning_where_the_run_does_well_after_a_wild_start():
 def test_absent():
     assert "no tensor" in unmeasured(history(falling_loss()), "unnormalized-input")
     assert "rows" in unmeasured(run(features(rows=8)), "unnormalized-input")
+    mapped = run(features(100, 80), wiring={"callbacks": ["LatePreprocess", "Diagnostics"]})
+    assert "Preprocess maps the inputs" in unmeasured(mapped, "unnormalized-input")
