@@ -72,7 +72,8 @@ class Diagnostics(Callback):
             raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
         if compiled not in ("eager", "skip"):
             raise ValueError(f"compiled must be 'eager' or 'skip', got {compiled!r}")
-        self.every_n_steps, self.histograms, self.verbose, self.compiled = every_n_steps, histograms, verbose, compiled
+        self.every_n_steps, self.histograms, self.verbose = every_n_steps, histograms, verbose
+        self.compiled = compiled
         self.asked = asked(select, ignore, limits, config)
         self.select, self.ignore = self.asked.select, self.asked.ignore
         self.stop_on = None if stop_on is None else severity(stop_on)
