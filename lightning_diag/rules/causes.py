@@ -122,6 +122,11 @@ TABLE: tuple[Row, ...] = (
         "the loss does not measure what should be learned",
     ),
     Row(
+        ("loss-target-mismatch", "logits-for-probabilities"),
+        ("wrong-sign",),
+        "a loss that gets what it is not made for has no floor",
+    ),
+    Row(
         ("target-scale",),
         (*NUMBERS, *STEPS, *SIGNALS, *START, *RATES, *SMALL, *OUTCOMES),
         "the output must first grow to where the targets are",

@@ -13,6 +13,7 @@ from lightning_diag.records import History, Ints
 from lightning_diag.rules.depth import LOWEST, gradient_depth, log_ratio, over_time, signal_depth
 from lightning_diag.rules.phase import is_learning, loss_breaks, loss_descent
 from lightning_diag.rules.rule import Unmeasured, between
+from lightning_diag.rules.trivial import trivial_loss
 
 _INIT = Prescription(
     "Initialize with variance 2 / fan_in for ReLU (nn.init.kaiming_normal_), 2 / (fan_in + fan_out) for tanh "
@@ -28,6 +29,7 @@ _MEMORY = Prescription(
     "(nn.init.orthogonal_(cell.weight_hh_l0)) in place of small random ones.",
     {"init": "orthogonal"},
 )
+_NOTHING_LEARNED = 0.97  # of the loss of a predictor that ignores its input
 _SHORTER = Prescription("Shorten the way: attention over all outputs, a mean over time, or shorter sequences.")
 
 
@@ -99,7 +101,9 @@ class VanishingGradients:
 
     def _over_time(self, history: History) -> Iterator[Finding]:
         """Yield a finding for each recurrent layer that cannot feel its early inputs, where nothing is learned."""
-        if loss_descent(history).kind not in ("flat", "rising") or loss_breaks(history):
+        loss, trivial = loss_descent(history), trivial_loss(history)
+        nothing = loss.kind in ("flat", "rising") or (loss.kind == "slight" and loss.end > _NOTHING_LEARNED * trivial)
+        if not nothing or loss_breaks(history):
             return
         for layer in over_time(history):
             if layer.decades < -self.min_time_decades:
