@@ -157,10 +157,11 @@ def _moved(a: History, b: History, last: int) -> Iterator[Finding]:
     for w in WATCHED:
         sites, old, old_spread = _levels(a, w, last)
         names, new, new_spread = _levels(b, w, last)
-        both = [s for s in names if s in sites]
+        of_a, of_b = ({s: k for k, s in enumerate(known)} for known in (sites, names))
+        both = [s for s in names if s in of_a]
         if not both:
             continue
-        i, j = [sites.index(s) for s in both], [names.index(s) for s in both]
+        i, j = [of_a[s] for s in both], [of_b[s] for s in both]
         change = new[j] - old[i]
         certain = np.maximum(_SIGMAS * np.hypot(old_spread[i], new_spread[j]), w.least)
         far = np.nan_to_num(np.abs(change) / certain)

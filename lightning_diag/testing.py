@@ -46,22 +46,25 @@ def fit(
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be an integer of 1 or more, got {steps!r}")
-    package = _package(module)
     if diagnostics is None:
         diagnostics = importlib.import_module("lightning_diag.callbacks.diagnostics").Diagnostics(verbose=False)
-    others = trainer_options.pop("callbacks", None) or []
     with tempfile.TemporaryDirectory(prefix="lightning_diag-", ignore_cleanup_errors=True) as temporary:
-        options: dict[str, Any] = {
-            "max_steps": steps, "max_epochs": -1, "accelerator": "cpu", "devices": 1, "logger": False,
-            "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
-            "log_every_n_steps": 1, "num_sanity_val_steps": 0, "default_root_dir": str(directory or temporary),
-        }  # fmt: skip
-        callbacks = [*(others if isinstance(others, (list, tuple)) else [others]), diagnostics]
+        options = {"max_steps": steps, "default_root_dir": str(directory or temporary), **trainer_options}
         with _quiet(), _seeded(seed):
-            trainer = importlib.import_module(package).Trainer(**{**options, **trainer_options}, callbacks=callbacks)
-            trainer.fit(module, train_loader, val_loader)
+            _trainer(_package(module), options, diagnostics).fit(module, train_loader, val_loader)
     report: Report = diagnostics.report
     return report
+
+
+def _trainer(package: str, options: dict[str, Any], diagnostics: Any) -> Any:
+    """Return a Trainer that says and writes nothing, on the processor, with Diagnostics as its last callback."""
+    others = options.pop("callbacks", None) or []
+    quiet: dict[str, Any] = {
+        "max_epochs": -1, "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
+        "enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1, "num_sanity_val_steps": 0,
+    }  # fmt: skip
+    callbacks = [*(others if isinstance(others, (list, tuple)) else [others]), diagnostics]
+    return importlib.import_module(package).Trainer(**{**quiet, **options}, callbacks=callbacks)
 
 
 def _package(module: Any) -> str:

@@ -12,7 +12,8 @@ import lightning as L
 import pytest
 import pytorch_lightning as pl
 
-from lightning_diag import Diagnostics, attach
+from lightning_diag import Diagnostics, History, attach
+from tests.callbacks.fits import fit
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "accelerator": "cpu", "barebones": False}
 GROUPS = ("lightning.pytorch.callbacks_factory", "pytorch_lightning.callbacks_factory")
@@ -104,3 +105,15 @@ assert not {"torch", "lightning", "numpy"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_training_is_watched_without_touching_its_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(attach.VARIABLE, "1")
+    monkeypatch.chdir(tmp_path)
+    fit(tmp_path)
+    (path,) = tmp_path.rglob("history.jsonl")
+    assert History.load(path).run["status"] == "finished"
+    own = Diagnostics(verbose=False)
+    fit(tmp_path, own)
+    assert len(list(tmp_path.rglob("history.jsonl"))) == 2  # one more, not two
+    assert own.report.run["status"] == "finished"

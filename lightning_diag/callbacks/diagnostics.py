@@ -30,20 +30,18 @@ class Diagnostics(Callback):
     :attr:`history`; both are also written to the run's directory as ``health.json`` and ``history.jsonl``.
 
     Args:
-        every_n_steps: upper bound of the number of optimizer steps between two samples. Where the length of the run is
-            known at least 64 samples are taken, so short runs are sampled more often.
+        every_n_steps: most optimizer steps between two samples; where the length of the run is known at least 64
+            samples are taken, so short runs are sampled more often.
         select: codes, code prefixes or names of the rules to ask; all by default.
-        ignore: codes, prefixes or names to leave out; or a mapping of site globs to such lists
-            (``{"backbone.*": ["A001"]}``).
+        ignore: codes, prefixes or names to leave out; or site glob -> such a list (``{"backbone.*": ["A001"]}``).
+        limits: rule -> parameter -> value (``{"dead-units": {"max_dead_fraction": 0.6}}``).
         histograms: whether TensorBoard gets histograms of activations, gradients, weights and updates.
         stop_on: end the training at the first finding of this severity or worse.
-        fail_on: raise :class:`UnhealthyTraining` at the end of fit for findings of this severity or worse, or if
-            nothing could be judged.
+        fail_on: raise :class:`UnhealthyTraining` at the end of fit for findings so severe, or if nothing was judged.
         compiled: what happens to a model under torch.compile on sampled steps: "eager" runs it eagerly for that step
             (its rounding and dropout masks then differ from those of generated code in that step), "skip" leaves its
             forward pass unmeasured and the run bit-equal.
-        limits: rule -> parameter -> value (``{"dead-units": {"max_dead_fraction": 0.6}}``).
-        config: whether what is not given of these comes from ``[tool.lightning-diag]`` in the nearest pyproject.toml.
+        config: whether the nearest pyproject.toml states which ``select``, ``ignore``, ``limits`` hold if not given.
         verbose: whether errors are told while the training runs, and a table at its end.
 
     Raises:

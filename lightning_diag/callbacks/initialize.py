@@ -13,7 +13,7 @@ from lightning_diag import initializers as init
 from lightning_diag.callbacks.preprocess import Preprocess
 from lightning_diag.callbacks.turns import put_first
 from lightning_diag.initializers.parts import weight_parts
-from lightning_diag.preprocessing import part_of, undisturbed
+from lightning_diag.preprocessing import INPUT, part_of, undisturbed
 
 _Scheme = Literal[
     "zeros", "constant", "normal", "uniform", "truncated_normal", "xavier_normal", "xavier_uniform", "lecun_normal",
@@ -68,12 +68,20 @@ class Initialize(Callback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._left = False
         put_first(trainer, self, behind=(Preprocess,))
-        if stage == "fit" and not self._counts and not self._reads_data(pl_module) and has_layers(pl_module):
+        if stage == "fit" and not self._waits(trainer, pl_module) and has_layers(pl_module):
             self._run(trainer, pl_module)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Do it now where data is needed, or where layers were made in ``setup`` or ``configure_model``."""
         self._run(trainer, pl_module)
+
+    def _waits(self, trainer: Any, pl_module: Any) -> bool:
+        """Return whether data are needed, or the model is to run and its preprocessing is not fitted yet."""
+        held = getattr(pl_module, INPUT, None)
+        coming = any(isinstance(c, Preprocess) for c in trainer.callbacks)
+        unfitted = coming if held is None else not held.fitted
+        runs = pl_module.example_input_array is not None
+        return self._counts or self._reads_data(pl_module) or (unfitted and runs)
 
     def _reads_data(self, pl_module: Any) -> bool:
         return self.scheme == "lsuv" and pl_module.example_input_array is None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightning_diag import rules
 from lightning_diag.baseline import Baseline, BaselineError
 from lightning_diag.checking import Checker
 from lightning_diag.cli.refusal import Refused, refuse
@@ -37,6 +40,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--require", action="append", metavar="RULES", help="exit with 1 where one of these rules could not judge"
+    )
+    group.add_argument(
+        "--limit", action="append", metavar="RULE.NAME=VALUE", help="another limit (dead-units.max_dead_fraction=0.6)"
     )
     group.add_argument("--baseline", metavar="FILE", help="let the findings pass that this file knows")
     group.add_argument("--config", metavar="FILE", help="pyproject.toml to read instead of the nearest one")
@@ -68,7 +74,30 @@ def settings_of(options: argparse.Namespace) -> Settings:
     lists = ("select", "ignore", "require", "format")
     given: dict[str, Any] = {n: split(",".join(v)) for n in lists if (v := getattr(options, n, None)) is not None}
     given |= {n: v for n in ("fail_on", "baseline") if (v := getattr(options, n, None)) is not None}
+    if getattr(options, "limit", None):
+        given["rules"] = _limited(settings.rules, options.limit)
     return replace(settings, **given)
+
+
+def _limited(known: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the limits of the file, those of the command line over them, by code.
+
+    Raises:
+        Refused: an option is not ``RULE.NAME=VALUE``.
+    """
+    codes = {key: r.code for r in rules.RULES for key in (r.code, r.name)}
+    made = {codes.get(n, n): {k.replace("-", "_"): v for k, v in values.items()} for n, values in known.items()}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        rule, dot, name = key.strip().partition(".")
+        if not (equals and dot and rule and name):
+            raise Refused(f"--limit {text!r} is not RULE.NAME=VALUE", "as in --limit dead-units.max_dead_fraction=0.6")
+        try:
+            number: Any = json.loads(value)
+        except ValueError:
+            number = value
+        made.setdefault(codes.get(rule, rule), {})[name.replace("-", "_")] = number
+    return made
 
 
 def checker_of(settings: Settings, *, baseline: bool = True) -> Checker:

@@ -15,6 +15,7 @@ from lightning_diag.order.tracing import trace
 
 Inside = Literal["", "attention", "gate", "recurrence"]
 _LAYERS: Final = frozenset({"layer", "affine", "recurrent", "attention", "matmul", "embedding"})
+_CELLS: Final = ("rnncell", "lstmcell", "grucell", "recurrentcell")
 _KEEPING: Final = frozenset({"shape", "pool", "scale", "dropout", "concat"})  # values keep their meaning
 _UNSTOPPED: Final = frozenset({*_KEEPING, "activation", "norm", "sum", "product", "other"})
 
@@ -90,7 +91,7 @@ def roles(model: nn.Module, order: Order) -> tuple[LayerRole, ...]:
         inside: Inside = ""
         if attending(order, calls) or _named_after(parts, calls[0].site, ("attention", "attn")):
             inside = "attention"
-        elif looping(order, calls) or _named_after(parts, calls[0].site, ("cell",)):
+        elif looping(order, calls) or _named_after(parts, calls[0].site, _CELLS):
             inside = "recurrence"
         elif any(c.index in gates for c in calls):
             inside = "gate"

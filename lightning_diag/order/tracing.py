@@ -62,12 +62,14 @@ def _recorded(model: nn.Module, example_inputs: Any, symbolic: str) -> Order:
 def record_untouched(model: nn.Module, example_inputs: Any) -> Order:
     """Return the order of one forward pass, in training mode, where auxiliary heads run; if that fails in evaluation.
 
+    Without gradients; if that fails with them, since some models differentiate in their forward.
+
     Raises:
         Untraceable: (a ValueError) if both fail.
     """
     reasons = []
-    for training in (True, False):
-        with untouched(model):
+    for training, gradients in ((True, False), (True, True), (False, False)):
+        with untouched(model), torch.set_grad_enabled(gradients):
             model.train(training)
             try:
                 return record(model, example_inputs)

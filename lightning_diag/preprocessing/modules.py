@@ -177,6 +177,16 @@ class Preprocessing(nn.Module):
         held: Tensor = getattr(self, name)
         setattr(self, name, value.detach().to(held.device, held.dtype).clone())
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "Preprocessing":
+        """Move the statistics, but keep them in single precision where the model becomes half precision."""
+        before = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, held in before.items():
+            moved: Tensor = getattr(self, name)
+            if moved.dtype in (torch.float16, torch.bfloat16):
+                setattr(self, name, held.to(moved.device))
+        return self
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name, held in list(self.named_buffers(recurse=False)):
             given = state_dict.get(prefix + name)

@@ -51,6 +51,7 @@ class ConstantFeature:
     needs: ClassVar[tuple[str, ...]] = ()
     max_share: float = 0.5
     min_rows: int = 64
+    min_samples: int = 8
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield one finding for each input of the batch."""
@@ -59,6 +60,8 @@ class ConstantFeature:
             raise Unmeasured("no real-valued input was found in the batches")
         if max(facts["rows"] for facts in seen.values()) < self.min_rows:
             raise Unmeasured(f"fewer than {self.min_rows} rows were seen; train for more steps")
+        if 0 < int(history.run.get("dataset_size") or 0) < self.min_samples:
+            raise Unmeasured(f"the data set has {history.run['dataset_size']} sample(s), which repeat by nature")
         for path, facts in seen.items():
             low, high = floats(facts, "min"), floats(facts, "max")
             constant = np.flatnonzero(low == high)

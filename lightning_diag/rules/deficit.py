@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_diag.records import History
-from lightning_diag.rules.metrics import aligned, direction, pairs
+from lightning_diag.rules.metrics import aligned, direction, pairs, words
 from lightning_diag.trends import noise
 
 
@@ -40,6 +40,21 @@ def deficit(history: History, *, factor: float = 1.5, points: float = 0.1, last:
         if worse and abs(end_v - end_t) > 3 * wobble:
             return Deficit(validate.removeprefix("metric/"), end_t, end_v, spread, int(steps[0]))
     return None
+
+
+def loss_deficit(history: History, *, factor: float = 5.0, last: int = 4) -> Deficit | None:
+    """Return a validated loss that is ``factor`` times the training loss, whatever its name; None without one."""
+    loss = history.series("loss")
+    good = loss.values[np.isfinite(loss.values)]
+    names = [n for n in history.series_names("validate") if direction(history, n) == "lower" and "loss" in words(n)]
+    if len(good) < 8 or not names:
+        return None
+    train = float(np.median(good[-max(8, len(good) // 20) :]))
+    v = history.series(names[0], "validate")
+    end = float(np.nanmedian(v.values[-last:])) if np.isfinite(v.values[-last:]).any() else float("nan")
+    if not end > factor * train > 0:
+        return None
+    return Deficit(names[0].removeprefix("metric/"), train, end, 0.0, int(v.steps[0]))
 
 
 def jumping(history: History, *, share: float = 0.2) -> Deficit | None:

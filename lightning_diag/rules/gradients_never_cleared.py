@@ -28,7 +28,7 @@ class GradientsNeverCleared:
     What it finds:
         At ``min_share`` of the sampled steps or more the gradients of the step before were not cleared when the
         backward pass began, although an optimizer had stepped with them already. The first and the last weight matrix
-        are looked at; where one optimizer holds both, one of them that keeps its gradient is enough.
+        are looked at; in a batch in which both are stepped, one of them that keeps its gradient is enough.
 
     Why it matters:
         PyTorch adds to gradients. Without zero_grad() each step follows the sum of all gradients since the start: an
@@ -54,10 +54,10 @@ class GradientsNeverCleared:
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
-        part = "_in_part" if _all_stepped(history) else ""
-        steps, left = column(history, f"total/gradients_left{part}", "")
-        if not len(left):
-            steps, left = column(history, "total/gradients_left", "")
+        steps, left = column(history, "total/gradients_left", "")
+        ones, part = column(history, "total/gradients_left_in_part", "")
+        if len(ones) and len(ones) == len(steps):
+            left = np.where(_all_stepped(history, ones), part, left)
         pulled = _pulled(history, steps)  # a gradient of zeros leaves nothing that could be seen
         steps, left = steps[pulled], left[pulled]
         if len(left) < self.min_samples:
@@ -78,13 +78,18 @@ class GradientsNeverCleared:
         yield Finding(self.code, self.name, severity, "", first, share, self.min_share, text, last, "", (_CLEAR, _HOOK))
 
 
-def _all_stepped(history: History) -> bool:
-    """Tell whether one optimizer holds the first and the last trained matrix: then neither keeps a gradient on purpose.
+def _all_stepped(history: History, steps: Ints) -> Bools:
+    """Return at which steps optimizers stepped with both the first and the last trained matrix.
 
-    With several optimizers the backward pass of one leaves gradients in what the others step.
+    Then neither keeps a gradient on purpose. Where optimizers take turns, the backward pass of one leaves gradients in
+    what the others step in other batches.
     """
-    known = [owner for shape, trainable, owner in shapes(history).values() if trainable and len(shape) > 1]
-    return bool(known) and known[0] == known[-1] == 0 and len(history.run.get("optimizers") or ()) == 1
+    known = [(n, owner) for n, (shape, trainable, owner) in shapes(history).items() if trainable and len(shape) > 1]
+    if not known or min(known[0][1], known[-1][1]) < 0:
+        return np.zeros(len(steps), dtype=np.bool_)
+    seen = np.isfinite(pick(history, "gradient/rms", (known[0][0], known[-1][0]), steps))
+    found: Bools = np.atleast_1d(seen.all(axis=1))
+    return found
 
 
 def _pulled(history: History, steps: Ints) -> Bools:

@@ -34,11 +34,12 @@ class Overfitting:
 
     What it finds:
         For every metric logged in training and validation under the same name: the last validation points are
-        worse than the best (smoothed) one by more than ``min_rise_in_noise`` standard deviations and by
-        ``min_rise`` of what had been gained, most points since then are, and training improved meanwhile by
-        more than its noise. Or validation stands still for the last half of the points while training makes
-        ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) still gets better
-        beyond its own noise or stays at 0.95 or more, or where the loss merely stalls and the score does not fall.
+        worse than the best (smoothed) one by more than ``min_rise_in_noise`` standard deviations, by ``min_rise`` of
+        what had been gained and (a loss) by ``min_level_rise`` of its level, most points since then are, and training
+        improved meanwhile by more than its noise. Or validation stands still for the last half of the points while
+        training makes ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) still
+        gets better beyond its own noise or stays at 0.95 or more, or where the loss merely stalls and the score does
+        not fall.
 
     Why it matters:
         The network now learns the training examples by heart. Each further epoch makes it worse on new data.
@@ -66,6 +67,7 @@ class Overfitting:
     min_points: int = 5
     min_rise_in_noise: float = 4.0
     min_rise: float = 0.1
+    min_level_rise: float = 0.05
     min_stalled_gain: float = 0.25
     min_train_gain: float = 0.05
 
@@ -101,7 +103,9 @@ class Overfitting:
         self, history: History, names: tuple[str, str], steps: Floats, t: Floats, v: Floats
     ) -> Iterator[Finding]:
         parted = gap(t, v)
-        worse, stalled = self._worsens(parted, len(v)), self._stalls(t, v)
+        lower = direction(history, names[1]) == "lower"
+        slight = lower and 0 <= parted.rise < self.min_level_rise * parted.level[1]
+        worse, stalled = self._worsens(parted, len(v)) and not slight, self._stalls(t, v)
         learned = parted.train_improvement > self.min_train_gain * abs(float(t[0]))
         if not learned or not (worse or stalled):
             return

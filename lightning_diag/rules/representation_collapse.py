@@ -103,7 +103,8 @@ class RepresentationCollapse:
         if not (same | line).any():
             return
         j = int(np.flatnonzero(same | line)[0])
-        since = _onset(spread[:, j] / rms[:, j], share[j]) if same[j] else last[0]
+        part = 0.0 if is_learning(history) else 0.5  # what a loss asks for begins with the first step
+        since = _onset(spread[:, j] / rms[:, j], share[j], part) if same[j] else last[0]
         yield self._finding(
             layers[j], int(steps[since]), int(steps[last[-1]]), share[[0, j]], ranks[[0, j]], bool(same[j])
         )
@@ -150,14 +151,14 @@ class RepresentationCollapse:
         return Finding(self.code, self.name, self.severity, layer.site, first, value, limit, message, last, "", advice)
 
 
-def _onset(shares: Floats, end: float) -> int:
-    """Return the sample from which on a share stays in the lower half, by its logarithm, of its way down to its end."""
+def _onset(shares: Floats, end: float, part: float) -> int:
+    """Return the sample from which on a share is past a part of its way down, by its logarithm; NaN are left out."""
     known = np.flatnonzero(np.isfinite(shares) & (shares > 0))
     if not len(known):
         return 0
-    middle = float(np.sqrt(shares[known[0]] * max(end, 1e-30)))
-    above = known[shares[known] > middle]
-    later = known[known > above[-1]] if len(above) else known
+    top = known[int(np.argmax(shares[known]))]
+    limit = float(shares[top] ** (1 - part) * max(end, 1e-30) ** part)
+    later = known[(known > known[shares[known] > limit].max(initial=-1)) & (known >= top)]
     return int(later[0]) if len(later) else int(known[-1])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
-from lightning_diag.rules.deficit import Deficit, deficit, jumping
+from lightning_diag.rules.deficit import Deficit, deficit, jumping, loss_deficit
 from lightning_diag.rules.mode import expected_gap, in_wrong_mode, misfit
 from lightning_diag.rules.phase import is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, check_range
@@ -113,8 +113,9 @@ class RunningStatistics:
 
     def _empty(self, history: History) -> Finding | None:
         """Return the finding of statistics that no batch ever fed, where validation is far worse than training."""
-        names, worse = list(history.run.get("unfed_norms") or ()), deficit(history, factor=self.empty_factor)
-        if not names or worse is None:
+        names = list(history.run.get("unfed_norms") or ())
+        worse = (deficit(history, factor=self.empty_factor) or loss_deficit(history)) if names else None
+        if worse is None:
             return None
         message = (
             f"The running statistics of {names[0]} ({len(names)} such BatchNorm) are still 0 and 1 after "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning_diag.findings import Finding
 from lightning_diag.gate import Decision, Judged
-from lightning_diag.sinks.tally import ending, remarks, tally
+from lightning_diag.sinks.tally import commandless, ending, remarks, tally
 from lightning_diag.sinks.wording import printable, when
 
 
@@ -14,7 +14,8 @@ def concise(decision: Decision, *, encoding: str = "utf-8") -> str:
     for run in decision.runs:
         lines += [printable(_line(run, f), encoding) for f in run.report.findings]
         lines += [printable(f"{run.run}: {text}", encoding) for text in [*remarks(run), tally(run, decision)]]
-    return "\n".join([*lines, *(printable(x, encoding) for x in ending(decision))]) + "\n"
+    lines += [printable(x, encoding) for x in ending(decision)]
+    return "\n".join(map(commandless, lines)) + "\n"
 
 
 def _line(run: Judged, f: Finding) -> str:

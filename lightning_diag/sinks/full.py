@@ -8,7 +8,7 @@ from typing import TextIO
 
 from lightning_diag.gate import Decision, Judged
 from lightning_diag.sinks.plain import text
-from lightning_diag.sinks.tally import counted, ending, remarks
+from lightning_diag.sinks.tally import commandless, counted, ending, remarks
 from lightning_diag.sinks.wording import printable
 
 
@@ -19,7 +19,8 @@ def full(decision: Decision, *, encoding: str = "utf-8", problems: bool = True) 
         if not run.problem:
             lines += [text(run.report, [run.run], encoding=encoding)]
         lines += [f"  {printable(x, encoding)}" for x in _remarks(run)]
-    return "\n".join([*lines, *(printable(x, encoding) for x in ending(decision))]) + "\n"
+    lines += [printable(x, encoding) for x in ending(decision)]
+    return "\n".join(commandless(line) for some in lines for line in some.split("\n")) + "\n"
 
 
 def print_full(decision: Decision, stream: TextIO | None = None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_diag.findings import Finding, Severity
 from lightning_diag.gate import Decision, Judged
 from lightning_diag.sinks.markdown import decided
-from lightning_diag.sinks.tally import ending, tally
+from lightning_diag.sinks.tally import commandless, ending, tally
 from lightning_diag.sinks.wording import printable, when
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
@@ -29,9 +29,9 @@ def github(decision: Decision, *, encoding: str = "utf-8") -> str:
         if left := len(some) - _MOST:
             if left > 0:
                 lines.append(f"{left} more of level {level} in the job summary")
-    lines += [f"{run.run}: {tally(run, decision)}" for run in decision.runs]
-    lines += ending(decision)
-    return "\n".join(x if x.startswith("::") else printable(x, encoding) for x in lines) + "\n"
+    plain = [f"run {run.run}: {tally(run, decision)}" for run in decision.runs]
+    lines += [commandless(printable(x, encoding)) for x in [*plain, *ending(decision)]]
+    return "\n".join(lines) + "\n"
 
 
 def write_summary(decision: Decision, environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -74,7 +74,7 @@ def _text(f: Finding) -> str:
 def _command(level: str, properties: Mapping[str, str], message: str) -> str:
     """Return a workflow command; in GitHub's escapes no name can end the line or begin a command of its own."""
     given = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
-    return f"::{level} {given}::{_data(printable(message, limit=4000))}"
+    return f"::{level} {commandless(given)}::{commandless(_data(printable(message, limit=4000)))}"
 
 
 def _data(text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from lightning_diag.findings import Finding, Severity
 from lightning_diag.gate import Decision, Judged
 from lightning_diag.sinks.wording import looked_at
 
+_COMMAND = re.compile(r"##(?=\w*\[)")
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
 
@@ -45,6 +47,19 @@ def ending(decision: Decision) -> list[str]:
     what = {0: "passes", 1: "fails", 2: "cannot be judged"}[code]
     many = "" if runs == 1 else f" ({runs} runs)"
     return [*lines, f"The gate {what}{many}: exit code {code}, failing on {decision.fail_on.value} or worse."]
+
+
+def commandless(line: str) -> str:
+    """Return a line that no pipeline takes for a command to it, whatever names are in it.
+
+    GitHub obeys lines that begin with ``::``, and ``##[`` anywhere; Azure ``##vso[``, TeamCity ``##teamcity[``.
+
+    Example:
+        >>> commandless(" ::error::x"), commandless("a ##vso[task]")
+        ('./::error::x', 'a #vso[task]')
+    """
+    line = _COMMAND.sub("#", line)
+    return f"./{line.lstrip()}" if line.lstrip().startswith("::") else line
 
 
 def _name(run: Judged, code: str) -> str:

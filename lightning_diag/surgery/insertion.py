@@ -45,7 +45,7 @@ def insert_normalization(
             evaluation of one sample.
         names: where neither way finds the order: names of modules in order of execution, one feeding the next.
         batch_size: samples per step and device in training, to warn if batch statistics will be poor; that of
-            ``example_inputs`` by default.
+            ``example_inputs`` by default, if it is more than one sample.
 
     Raises:
         ValueError: with the reason, if there is no place for it or the changed model does not run. The model is
@@ -104,8 +104,10 @@ def normalization_places(
 
 def _insert(changes: Changes, place: Place, row: Normalization) -> None:
     assert place.carrier is not None
-    like = next(p for p in place.layer.parameters() if p.is_floating_point())
-    norm = row.build(place.channels, place.axes).to(device=like.device, dtype=like.dtype)
+    like = next(place.layer.parameters())
+    norm = row.build(place.channels, place.axes).to(like.device)
+    if like.is_floating_point():  # that of a quantized layer is not
+        norm = norm.to(like.dtype)
     changes.follow(place.carrier, "norm", norm, row.layout(place.axes))
     if place.drop_bias:
         changes.set_parameter(place.layer, "bias", None)
@@ -113,7 +115,8 @@ def _insert(changes: Changes, place: Place, row: Normalization) -> None:
 
 def _warn_of_small_batch(model: nn.Module, row: Normalization, example_inputs: Any, batch_size: int | None) -> None:
     if batch_size is None and example_inputs is not None:
-        batch_size = next((len(t) for t in tensors(arguments(model, example_inputs)) if t.dim()), None)
+        size = next((len(t) for t in tensors(arguments(model, example_inputs)) if t.dim()), 1)
+        batch_size = size if size > 1 else None  # a single sample shows the shape; nobody trains on it
     if batch_size is not None and batch_size < row.least_batch:
         warnings.warn(
             f"a batch of {batch_size} is small for {row.name} normalization, which estimates its statistics from it: "

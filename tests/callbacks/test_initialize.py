@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_diag import Initialize, mark_pretrained
+from lightning_diag import Initialize, Preprocess, mark_pretrained
 from tests.preprocessing.fits import Net, data, loader, trainer
 
 pytestmark = [
@@ -127,6 +127,22 @@ def test_the_prior_is_counted_on_the_training_data(tmp_path: Path) -> None:
     run.fit(net, DataLoader(TensorDataset(data().tensors[0], labels), 16))
     assert net.net[2].bias.detach().softmax(0).tolist() == pytest.approx([0.5, 1 / 3, 1 / 6])
     assert net.net[0].bias.abs().sum() == 0
+
+
+class WithExample(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.example_input_array = data().tensors[0][:8]
+
+
+@pytest.mark.parametrize("scheme", ["zeros", "lsuv"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_model_that_runs_on_an_example_waits_for_its_preprocessing(tmp_path: Path, scheme: Any, first: bool) -> None:
+    net, pair = WithExample(), [Preprocess("channel"), Initialize(scheme)]
+    run = trainer(tmp_path, *(pair if first else pair[::-1]), max_steps=0, max_epochs=-1)
+    run.fit(net, loader())
+    out = net.net[0](net.input_preprocessing(net.example_input_array)).detach()
+    assert float(out.var(correction=0)) == pytest.approx(0.0 if scheme == "zeros" else 1.0, abs=0.021)
 
 
 def test_other_stages_do_nothing(tmp_path: Path) -> None:

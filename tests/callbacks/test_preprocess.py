@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,12 @@ def test_prediction_from_a_checkpoint(tmp_path: Path) -> None:
     wanted = net(RAW)
     predicted = trainer(tmp_path, both()).predict(Net(), loader(), ckpt_path=tmp_path / "a.ckpt")
     torch.testing.assert_close(torch.cat(predicted), wanted)
+    for name in ("validate", "test"):
+        measured, again = (
+            getattr(trainer(tmp_path, both()), name)(net_, loader(), verbose=False, **how)[0]["val_loss"]
+            for net_, how in ((net, {}), (Net(), {"ckpt_path": tmp_path / "a.ckpt"}))
+        )
+        assert measured == pytest.approx(again)
     torch.testing.assert_close(Preprocess.restore(Net(), tmp_path / "a.ckpt")(RAW), wanted)
     with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"input_preprocessing"):
         Net.load_from_checkpoint(tmp_path / "a.ckpt")
@@ -209,6 +217,18 @@ def test_averaged_weights_have_the_statistics(tmp_path: Path, first: bool) -> No
     assert len(resumed.losses) == 6
 
 
+@pytest.fixture
+def alone_again() -> Iterator[None]:
+    """Leave no process group and no variable of one behind."""
+    before = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("alone_again")
 def test_a_strategy_that_calls_forward_with_batches(tmp_path: Path) -> None:
     net, _ = fitted(tmp_path, both(), strategy="ddp", devices=1)
     seen, wanted = torch.cat(net.seen[2:8]), net.input_preprocessing(RAW)  # in the order of a distributed sampler

@@ -55,6 +55,21 @@ def test_a_failing_forward_pass_is_a_reason() -> None:
         trace(model, "x")
 
 
+def test_a_forward_that_differentiates_is_recorded_with_gradients() -> None:
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.fc2 = nn.Linear(5, 8), nn.Linear(8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.requires_grad_()
+            u = self.fc2(torch.tanh(self.fc1(x)))
+            return u + torch.autograd.grad(u.sum(), x, create_graph=True)[0].sum(1, keepdim=True)
+
+    order = trace(Slope(), torch.randn(m.ROWS))
+    assert [c.site for c in order.calls if c.kind == "layer"] == ["fc1", "fc2"]
+
+
 def test_named_and_positional_arguments() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:

@@ -59,6 +59,21 @@ def test_at_most_so_many_batches() -> None:
     torch.testing.assert_close(p.offset, data().tensors[0][:32].mean(0), rtol=1e-5, atol=1e-5)
 
 
+def test_a_long_pass_is_shown_and_a_short_one_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(loader(), Preprocessing("channel"))
+    assert "statistics" not in capsys.readouterr().out
+    monkeypatch.setattr("lightning_diag.preprocessing.fitting._LONG", -1.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    fit(loader(), Preprocessing("channel"))
+    assert "statistics of the training data" in capsys.readouterr().out
+    fit(loader(), Preprocessing("channel"), progress=False)
+    assert "statistics" not in capsys.readouterr().out
+
+
 class Endless(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Tensor]:
         while True:

@@ -106,6 +106,14 @@ def test_floats_keep_their_type(dtype: torch.dtype) -> None:
     assert float(p(x).double().std(correction=0)) == pytest.approx(1.0, abs=0.02)
 
 
+def test_statistics_stay_in_single_precision_in_a_model_of_half_precision() -> None:
+    x = torch.randn(64, 3) + 1000
+    p = torch.nn.Sequential(Preprocessing("channel").observe(x)).to(torch.bfloat16)[0]
+    torch.testing.assert_close(p.offset, x.mean(0))
+    assert p(x.to(torch.bfloat16)).dtype == torch.bfloat16
+    assert p.double().offset.dtype == torch.float64
+
+
 def test_missing_values_are_refused_filled_or_kept() -> None:
     x = torch.tensor([[1.0, 10.0], [3.0, float("nan")], [5.0, 30.0]])
     with pytest.raises(ValueError, match=r"1 values are missing \(NaN\) in the data; pass missing='mean'"):

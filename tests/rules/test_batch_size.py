@@ -27,3 +27,9 @@ def test_healthy():
 def test_absent():
     assert "finished" in unmeasured(wired(CREEPS, batch_size=8, dataset_size=80, status="running"), RULE)
     assert "finished" in unmeasured(wired(CREEPS, batch_size=8), RULE)
+
+
+def test_whole_set_of_which_nobody_knows_how_good_it_is():
+    falls, rests = np.linspace(0.9, 0.3, 30), 0.3 + 0.6 * np.exp(-np.arange(30) / 3)
+    for loss, said in ((falls, 1), (rests, 0)):
+        assert len(judged(wired(loss, batch_size=1000, dataset_size=1000, losses=[]), RULE)) == said

@@ -30,3 +30,8 @@ def test_border_pixels_are_silent():
 
 def test_absent():
     assert "rows" in unmeasured(run(0.0, rows=16), "constant-feature")
+
+
+def test_a_data_set_of_one_sample_repeats_by_nature():
+    made = history(falling_loss(), **seen(features(0.5, 0.0)), dataset_size=1)
+    assert "1 sample" in unmeasured(made, "constant-feature")

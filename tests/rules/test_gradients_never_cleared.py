@@ -1,3 +1,5 @@
+import numpy as np
+
 from tests.rules.histories import falling_loss, flat_loss, judged, unmeasured
 from tests.rules.wired import wired
 
@@ -30,3 +32,12 @@ def test_a_network_that_died_of_it_leaves_no_gradient():
 
 def test_absent():
     assert "needed" in unmeasured(wired(flat_loss()), RULE)
+
+
+def test_one_part_that_keeps_its_gradients_is_enough_where_both_are_stepped():
+    both = {"total/gradients_left": lambda s, n: 0.0, "total/gradients_left_in_part": lambda s, n: 1.0}
+    assert judged(wired(flat_loss(), readings=both), RULE)
+    turns = {**both, "gradient/rms": lambda s, n: np.nan if n.startswith("net.0") else 0.01}
+    assert judged(wired(flat_loss(), readings=turns), RULE) == []  # opponents in other batches
+    left_out = {"net.0.weight": [[64, 64], True, -1]}  # gradients pile up where no optimizer clears them
+    assert judged(wired(flat_loss(), readings=both, known=left_out), RULE) == []

@@ -84,7 +84,8 @@ def test_ignore_everywhere_and_by_site():
     kept = check(MADE, ignore={"backbone.*": ["X"], "nowhere": "always"}, rules=pair)
     assert [f.site for f in kept.findings] == ["head"]
     assert kept.outcomes["always"] == "found"
-    none = check(MADE, ignore={"*": "always"}, rules=pair)
+    assert list(check(MADE, ignore={"*": "always"}, rules=pair).outcomes) == ["declines"]  # everywhere: not asked
+    none = check(MADE, ignore={"?*": "always"}, rules=pair)
     assert none.outcomes["always"] == "clean"
     assert "2 finding(s) ignored" in none.outcomes["always"].reason
 

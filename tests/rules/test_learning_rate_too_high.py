@@ -32,3 +32,24 @@ def test_ill_before_the_first_step():
 def test_absent():
     assert "needed" in unmeasured(run(lambda s, j: 0.2, [2.3, 2.2]), "learning-rate-too-high")
     assert "begun" in unmeasured(run(lambda s, j: 0.2, flat_loss(20), status="running"), "learning-rate-too-high")
+
+
+def test_long_first_steps_alone_are_healthy():
+    tables = {
+        "update/ratio": lambda s, j: 0.2 if s < 64 else 0.01,
+        "update/rms": lambda s, j: 0.02 if s < 64 else 0.001,
+        "parameter/rms": lambda s, j: 0.1,
+    }
+    made = history(flat_loss(), tables=tables, points={"learning_rate/0": [0.001] * 10}, losses=cross_entropy())
+    assert judged(made, "learning-rate-too-high") == []
+    tables["update/rms"] = lambda s, j: 0.05  # weights that grew make steps look short
+    made = history(flat_loss(), tables=tables, points={"learning_rate/0": [0.1] * 10}, losses=cross_entropy())
+    assert judged(made, "learning-rate-too-high")
+
+
+def test_sick_thrown_to_where_the_input_is_ignored():
+    loss = np.log(10) + np.concatenate([np.linspace(2.0, 0.0, 40), np.zeros(360)])
+    loss += 0.005 * np.random.default_rng(0).standard_normal(400)
+    (found,) = judged(run(lambda s, j: 0.9 if s == 0 else 1e-3, loss), "learning-rate-too-high")
+    assert "ignores its input" in found.message
+    assert judged(run(lambda s, j: 1e-3, loss), "learning-rate-too-high") == []

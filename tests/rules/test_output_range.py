@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lightning_diag.records import Layer
-from tests.rules.histories import flat_loss, judged, unmeasured
+from tests.rules.histories import falling_loss, flat_loss, judged, unmeasured
 from tests.rules.loss_histories import by_hand, called
 
 NAME = "output-range"
@@ -91,3 +91,13 @@ def test_a_difference_with_an_input_is_no_error():
 
 def test_absent():
     assert "not made of" in unmeasured(called("nll_loss", {"prediction/min": -1.0}), NAME)
+
+
+def test_rectified_logits_are_sick_where_the_loss_stays_high():
+    stats = {"prediction/min": 0.0, "prediction/max": 4.0, "target/mean": 4.5, "prediction/zero_fraction": 0.8}
+    structure = [Layer("net.0", "Linear", units=10), Layer("net.1", "ReLU", "output", "relu", "net.0", 10)]
+    (found,) = judged(called("cross_entropy", stats, flat_loss(), structure=structure, made_by="relu"), NAME)
+    assert found.site == "net.1"
+    assert "80 %" in found.message
+    fits = called("cross_entropy", stats, falling_loss(scale=0.2), structure=structure, made_by="relu")
+    assert judged(fits, NAME) == []

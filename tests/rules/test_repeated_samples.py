@@ -25,10 +25,11 @@ def test_whole_numbers_may_coincide():
     assert judged(run(distinct=4, integers=True), "repeated-samples") != []
 
 
-def test_weighted_sampling_is_an_info():
-    made = run(distinct=16)
-    made.run["wiring"]["train_loader"]["sampler"] = "WeightedRandomSampler"
-    assert judged(made, "repeated-samples")[0].severity == "info"
+def test_weighted_sampling_is_an_info_unless_next_to_nothing_is_drawn():
+    for distinct, severity in ((60, "info"), (8, "warning")):
+        made = run(distinct=distinct)
+        made.run["wiring"]["train_loader"]["sampler"] = "WeightedRandomSampler"
+        assert judged(made, "repeated-samples")[0].severity == severity
 
 
 def test_absent():

@@ -58,3 +58,21 @@ def test_absent():
     assert "norm/mean_gap" in unmeasured(history(falling_loss()), "running-statistics")
     assert "needed" in unmeasured(run(lambda s: 2.0, steps=(0, 1, 2), loss=falling_loss(20)), "running-statistics")
     assert "late" in unmeasured(run(lambda s: 2.0, steps=(0, 1, 2, 399)), "running-statistics")
+
+
+def test_sick_statistics_that_were_never_fed():
+    train = {"metric/train_loss": [0.5, 0.4, 0.3, 0.2]}
+
+    def made(val):
+        m = run(lambda s: 0.01, val=val, unfed_norms=["average.1"])
+        m.add_points("metric/train_loss", (99, 199, 299, 399), train["metric/train_loss"])
+        return m
+
+    (found,) = judged(made((2.0, 2.1, 2.0, 2.2)), "running-statistics")
+    assert (found.severity, found.site) == ("error", "average.1")
+    assert judged(made((0.5, 0.4, 0.35, 0.33)), "running-statistics") == []  # a norm that validation does not use
+
+
+def test_sick_statistics_that_were_never_fed_where_no_training_loss_is_logged():
+    made = run(lambda s: 0.01, val=(2.0, 2.1, 2.0, 2.2), unfed_norms=["average.1"])
+    assert judged(made, "running-statistics")[0].site == "average.1"

@@ -55,3 +55,10 @@ def test_healthy(rate, kind):
 
 def test_absent():
     assert "recorded" in unmeasured(history(falling_loss()), "schedule-mismatch")
+
+
+def test_sick_gone_at_once_whatever_a_few_noisy_losses_look_like():
+    gone = lambda t: 0.1 * 0.9 ** (600 * t)  # noqa: E731
+    noisy = flat_loss(noise=0.3)
+    assert judged(run(noisy, gone, "ExponentialLR"), "schedule-mismatch")
+    assert judged(run(noisy, gone, "ReduceLROnPlateau", monitor="val_loss", mode="min"), "schedule-mismatch") == []

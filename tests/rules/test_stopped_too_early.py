@@ -38,3 +38,14 @@ def test_silent_where_it_was_meant_to_end():
 
 def test_absent():
     assert "still going" in unmeasured(run(400, status="running"), "stopped-too-early")
+
+
+def test_a_few_steps_are_a_smoke_run_unless_they_are_many_epochs():
+    loss = np.linspace(2.0, 1.0, 40)
+    for epochs, severity in ((2, "info"), (40, "warning")):
+        made = history(loss, points={"learning_rate/0": [0.1] * 20}, steps_planned=40)
+        made.add_points("metric/val_loss", range(0, 40, 5), [float(x) for x in loss[::5]], stage="validate")
+        made.set_sites("total", [""])
+        for step in range(40):
+            made.add_sample(step, step * epochs // 40, {"total/gradient_norm": [1.0]})
+        assert judged(made, "stopped-too-early")[0].severity == severity

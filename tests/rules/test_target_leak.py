@@ -20,3 +20,12 @@ def test_healthy():
 
 def test_absent():
     assert "together" in unmeasured(history(falling_loss(), **seen()), "target-leak")
+
+
+def test_a_few_rows_and_reconstructions_tell_nothing():
+    few = run(1.0)
+    few.run["data"]["train"]["0"]["distinct"] = 10
+    assert "10 different rows" in unmeasured(few, "target-leak")
+    same = run(1.0)
+    same.run["losses"] = [{"loss": "mse_loss", "target_shape": [32, 8]}]
+    assert "reconstruction" in unmeasured(same, "target-leak")

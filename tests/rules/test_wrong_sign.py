@@ -86,3 +86,16 @@ def test_noise_is_no_sinking():
 def test_opponents():
     run = {"optimizers": [{"type": "Adam"}, {"type": "Adam"}]}
     assert "opponents" in unmeasured(returned(-CLIMBING, run=run), NAME)
+
+
+@pytest.mark.parametrize("kind", ["binary_cross_entropy_with_logits", ""])
+def test_sick_without_a_floor(kind):
+    seen = {"prediction/min": 0.0, "loss_call/value": 30.0} if kind else {}
+    (found,) = judged(called(kind, seen, 30.0 - np.geomspace(1.0, 1e9, 400)), NAME)
+    assert found.severity == "error"
+    assert "no floor" in found.message
+
+
+def test_negative_objectives_that_have_a_floor_are_healthy():
+    for end in (-2.0, -40.0, -900.0):  # a mixture density, a summed likelihood, rewards
+        assert judged(called("", {}, falling_loss(scale=1.0) + np.linspace(0.0, end, 400)), NAME) == []

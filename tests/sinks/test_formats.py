@@ -15,7 +15,7 @@ from xml.etree import ElementTree as Tree
 import jsonschema
 import pytest
 import xmlschema
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lightning_diag.findings import Finding, Outcome, Prescription, Report, RuleInfo, Severity
 from lightning_diag.gate import Decision, Judged, Place
@@ -165,6 +165,23 @@ def test_github_shows_errors_first_and_escapes(monkeypatch: pytest.MonkeyPatch) 
     assert first == "::error file=a%2Cb%3Ac%25.py,line=3,title=A001 x::whole model, step 1: 50 %25 gone next"
 
 
+COMMANDS = ["::error::x", "  ::set-output name=a::b", "##[error]x", "x\n::error::y", "::stop-commands::z", "##vso[a]b"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_name_begins_a_command(name: str) -> None:
+    bad = Finding("A001", "dead-units", Severity.ERROR, name, 1, 0, 0, name, prescriptions=(Prescription(name),))
+    outcomes = {"dead-units": Outcome("found"), name: Outcome("unmeasured", name)}
+    places = {"": Place(name, 3)}
+    run = Judged(name, Report((bad,), outcomes), notes=(name,), partial=name, places=places)
+    decision = Decision((run, Judged(name, problem=name)), stale=((name, name),))
+    for form in ("github", "concise", "full"):
+        lines = BY_NAME[form].render(decision).splitlines()
+        commands = [line for line in lines if line.lstrip().startswith("::") or re.search(r"##\w*\[", line)]
+        expected = ["::notice", "::error", "::error"] if form == "github" else []
+        assert sorted(line.split(" ")[0] for line in commands) == sorted(expected)
+
+
 def test_the_job_summary_is_appended_and_bounded(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     path.write_text("before\n")
@@ -178,7 +195,7 @@ def test_the_job_summary_is_appended_and_bounded(tmp_path: Path) -> None:
     assert write_summary(ONE, {}) is None
 
 
-NASTY = ["\x00", "\x1b[2J", "%0A::error::x", "a|b", "]]>", "\ud800", "x" * 300, "::", "``", "<b>"]
+NASTY = ["##[error]", "\x00", "\x1b[2J", "%0A::error::x", "a|b", "]]>", "\ud800", "x" * 300, "::", "``", "<b>"]
 text = st.text(max_size=40) | st.sampled_from(NASTY)
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(2**63), 2**63).map(float)
 steps = st.integers(-1, 2**62)
@@ -207,7 +224,6 @@ runs = st.builds(Judged, text, reports, some(findings, 1), named(text, 1), place
 decisions = st.builds(Decision, some(runs, 2), levels, some(st.tuples(text, text), 1))
 
 
-@settings(max_examples=25)
 @given(decision=decisions)
 def test_whatever_a_history_holds_every_format_is_valid(decision: Decision, check_sarif: Callable[[Any], None]) -> None:
     made = {f.name: f.render(decision) for f in FORMATS}
@@ -220,4 +236,5 @@ def test_whatever_a_history_holds_every_format_is_valid(decision: Decision, chec
         made[name].encode()
         assert "\x1b" not in made[name]
     for line in made["github"].splitlines():
-        assert not line.startswith("::") or re.match(r"::(error|warning|notice) ", line)
+        assert not line.lstrip().startswith("::") or re.match(r"::(error|warning|notice) ", line)
+        assert "##[" not in line

@@ -230,7 +230,7 @@ def test_a_custom_cell_stays_and_a_named_one_too() -> None:
     places = {p.name: p.reason for p in normalization_places(m.Cell(), "layer")}
     assert places["inner"] == "it is part of a recurrent cell: called on its own result"
 
-    class MyCell(nn.Module):
+    class MyGRUCell(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.gates = nn.Linear(5, 8)
@@ -238,7 +238,7 @@ def test_a_custom_cell_stays_and_a_named_one_too() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.tanh(self.gates(x))
 
-    model = nn.Sequential(MyCell(), nn.Linear(8, 2))
+    model = nn.Sequential(MyGRUCell(), nn.Linear(8, 2))
     assert {p.name: p.reason for p in normalization_places(model)}["0.gates"].startswith("it is part of a recurrent")
 
 
@@ -343,9 +343,9 @@ def test_an_example_of_one_sample_is_enough() -> None:
     """Such as the example_input_array of many LightningModules; the trial of a training pass doubles it."""
     for build, shape in [(lambda: m.mlp(5, 8, 2), (1, 5)), (m.Branching, (1, 5)), (m.Unet, (1, 3, 8, 8))]:
         model, x = build(), torch.randn(shape)
-        insert_normalization(model, "batch", example_inputs=x, batch_size=32)
+        insert_normalization(model, "batch", example_inputs=x)
         before = fingerprint(model)
-        insert_normalization(model, "batch", example_inputs=x, batch_size=32)
+        insert_normalization(model, "batch", example_inputs=x)
         assert fingerprint(model) == before
         assert len(inserted(model)) >= 1
 
@@ -372,3 +372,12 @@ def test_a_changed_model_can_still_be_traced_and_exported() -> None:
     expected = outputs(model, x)[0]
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(x), expected)
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
+
+
+def test_norms_are_made_where_the_layer_is() -> None:
+    with torch.device("meta"):
+        model = m.mlp(5, 8, 2)
+    assert insert_normalization(model)[0].norm.weight.device.type == "meta"
+    half = insert_normalization(m.mlp(5, 8, 2).bfloat16().eval(), "rms")
+    assert half[0].norm.weight.dtype == torch.bfloat16
+    assert not half[0].norm.training

@@ -24,6 +24,7 @@ from tests.surgery.contract import examine
 
 models = pytest.importorskip("torchvision.models")
 families = pytest.importorskip("tests.surgery.families")
+pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")  # torchvision 0.19
 ATTENTION, FAMILIES = families.ATTENTION, families.FAMILIES
 SIZES = {"alexnet": 64, "inception_v3": 75, "maxvit_t": 224, "vit_h_14": 56}
 # Kept out of one step of training by their size alone; their smaller siblings are the same code.

@@ -158,7 +158,8 @@ class SwapActivations(Operation):
         )
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if self.state_key not in checkpoint.get("callbacks", {}):
+        others = checkpoint.get("callbacks")  # absent where only weights were saved
+        if others is not None and self.state_key not in others:
             raise ValueError(
                 f"this checkpoint is of a training without SwapActivations({self.kind!r}), for other activations: "
                 "take the callback away, or train anew with it"
