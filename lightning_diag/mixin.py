@@ -85,6 +85,10 @@ class RecipeMixin(_Module):
 
     @lr.setter
     def lr(self, value: float) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(
+                f"{type(self).__name__}.lr is the learning rate of its recipe, a number above 0; got {value!r}"
+            )
         self.recipe = replace(self.recipe, lr=float(value))
         self.hparams["recipe"] = self.recipe.to_dict()
 

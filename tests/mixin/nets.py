@@ -89,6 +89,15 @@ def trainer(*callbacks: L.Callback, family: Any = L, **options: Any) -> Any:
     return family.Trainer(**{**quiet, **options})
 
 
+def takes_callbacks_of_lightning(family: Any) -> bool:
+    """Return whether the Trainer of a family does: older ones of pytorch_lightning look for their own base class."""
+    try:
+        trainer(L.Callback(), family=family)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def fit(
     recipe: Recipe, *callbacks: L.Callback, val: bool = True, n: int = 96, **options: Any
 ) -> tuple[Digits, Seen, Any]:

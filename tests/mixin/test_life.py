@@ -141,6 +141,16 @@ def test_a_changed_model_refuses_another_structure() -> None:
         trainer().fit(module, loader())
 
 
+def test_lr_is_the_rate_of_the_recipe() -> None:
+    module = Plain()
+    module.lr = 1
+    assert (module.lr, module.recipe.lr, module.hparams["recipe"]["lr"]) == (1.0, 1.0, 1.0)
+    with pytest.raises(TypeError, match=r"Plain\.lr is the learning rate of its recipe, a number above 0; got None"):
+        module.lr = None  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"Recipe\.lr must be a number"):
+        module.lr = -1.0
+
+
 def test_the_mixin_must_stand_first() -> None:
     with pytest.raises(TypeError, match=r"class Wrong\(RecipeMixin, L\.LightningModule\)"):
 

@@ -1,5 +1,6 @@
 """The rate at every step is the one that the recipe states, whatever the Trainer does."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,10 @@ import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_diag import Recipe
+from lightning_diag import Recipe, RecipeMixin
 from lightning_diag.optim import Plateau
 from lightning_diag.schedules import Length, scheduled
-from tests.mixin.nets import BARE, FAMILIAR, Digits, Seen, fit, loader, rows, trainer
+from tests.mixin.nets import BARE, FAMILIAR, Digits, Seen, fit, loader, rows, takes_callbacks_of_lightning, trainer
 
 pytestmark = FAMILIAR
 
@@ -82,7 +83,8 @@ def test_a_warmup_longer_than_the_run_is_told() -> None:
 
 @pytest.mark.parametrize("family", [L, pytorch_lightning], ids=["lightning", "pytorch_lightning"])
 def test_it_works_in_both_families(family: Any) -> None:
-    from lightning_diag import RecipeMixin
+    if not takes_callbacks_of_lightning(family):
+        pytest.skip("this version of pytorch_lightning takes no callback of lightning")
 
     class Net(RecipeMixin, family.LightningModule):  # type: ignore[misc, name-defined]
         recipe = Recipe(lr=0.1, optimizer="sgd", schedule="linear", l1=1e-4, gradient_clip_val=0.5, **BARE)
@@ -128,12 +130,17 @@ class TestPlateau:
         _, seen, _ = fit(self.recipe, max_epochs=1, val_check_interval=2)
         assert seen.rates == pytest.approx([0.01] * 4 + [0.005] * 2)
 
-    def test_without_validation_it_says_what_it_watches(self, caplog: pytest.LogCaptureFixture) -> None:
-        import logging
-
-        with caplog.at_level(logging.INFO, "lightning.pytorch"):
-            _, seen, _ = fit(self.recipe, val=False, max_epochs=4)
+    @pytest.mark.parametrize("val", [False, True], ids=["no validation", "no loss of validation"])
+    def test_without_a_validation_loss_it_says_what_it_watches(
+        self, val: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[str] = []
+        monkeypatch.setattr("lightning_diag.callbacks.recipes.plateau.rank_zero_info", told.append)
+        monkeypatch.setattr(Digits, "validation_step", lambda self, batch, i: self.log("val_acc", torch.tensor(1.0)))
+        _, seen, _ = fit(self.recipe, val=val, max_epochs=4)
         assert [seen.rates[6 * e] for e in range(4)] == pytest.approx([0.01, 0.01, 0.005, 0.0025])
+        reason = r"no loss of validation is logged.*\(val_acc\)" if val else "there is no validation"
+        assert re.search(rf"watches the mean training loss of the epoch: {reason}", told[0])
 
     def test_a_metric_of_training_is_taken_at_the_end_of_epochs(self) -> None:
         _, seen, _ = fit(replace(self.recipe, monitor="train_loss"), max_epochs=3)

@@ -22,13 +22,13 @@ class StepPlateau(Callback):
     however often they come, and is stepped before checkpoints are written. The value is the mean over ranks.
 
     Args:
-        monitor: the logged metric; None: the validation loss, or without validation the mean training loss of an epoch.
+        monitor: the logged metric; None: the validation loss, or without one the mean training loss of an epoch.
 
     Attributes:
         monitor: what is watched; "" until the first validation has shown what is logged.
 
     Raises:
-        ValueError: the metric is not logged, or none can be chosen; the message lists those that are.
+        ValueError: the metric that was asked for is not logged; the message lists those that are.
     """
 
     def __init__(self, monitor: str | None = None) -> None:
@@ -40,12 +40,11 @@ class StepPlateau(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.enable_validation and self.asked is None:
-            self.monitor, self._when = "mean training loss of the epoch", "epoch"
-            rank_zero_info("Recipe(schedule='plateau') watches the mean training loss: there is no validation.")
+            self._watch_training("there is no validation")
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if self._when == "epoch" and self.asked is None and isinstance(loss, torch.Tensor):
+        if self._when != "validation" and self.asked is None and isinstance(loss, torch.Tensor):
             self._sum, self._count = self._sum + loss.detach(), self._count + 1
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -63,7 +62,7 @@ class StepPlateau(Callback):
         if self._when == "validation":
             return
         if self.asked is None:
-            if self._count:
+            if self._count and self._when == "epoch":
                 self._tell(trainer, torch.as_tensor(self._sum / self._count))
             self._sum, self._count = 0.0, 0
         elif self.asked in trainer.callback_metrics:
@@ -76,14 +75,19 @@ class StepPlateau(Callback):
         """Choose the metric at the first validation, when what is logged is known; one of training comes later."""
         new = [name for name in logged if name not in self._before]
         if self.asked is None:
-            self.monitor = chosen_loss(logged, self._before) or ""
-            if not self.monitor:
-                raise ValueError(_missing("a validation loss", logged))
-            self._when = "validation"
+            chosen = chosen_loss(logged, self._before)
+            if chosen is None:
+                self._watch_training(f"no loss of validation is logged, or several are ({', '.join(new) or 'nothing'})")
+                return
+            self.monitor, self._when = chosen, "validation"
             rank_zero_info(f"Recipe(schedule='plateau') watches {self.monitor}.")
         elif self.asked in new:
             self._when = "validation"
         self._before = self._before or [""]  # a validation was seen
+
+    def _watch_training(self, reason: str) -> None:
+        self.monitor, self._when = "mean training loss of the epoch", "epoch"
+        rank_zero_info(f"Recipe(schedule='plateau') watches the {self.monitor}: {reason}.")
 
     def _tell(self, trainer: Any, metric: Any) -> None:
         """Tell the schedulers the mean of the metric over ranks."""
