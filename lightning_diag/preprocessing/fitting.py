@@ -160,6 +160,7 @@ def _watched(batches: Iterator[Any], total: int | None, shown: bool) -> Iterator
                 bar = Progress(*columns, TimeRemainingColumn(), transient=True)
                 bar.start()
                 task = bar.add_task("", total=total)
+                bar.refresh()
             if bar is not None and task is not None:
                 bar.update(task, completed=seen)
     finally:

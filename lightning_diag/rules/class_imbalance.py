@@ -53,7 +53,7 @@ class ClassImbalance:
     needs: ClassVar[tuple[str, ...]] = ()
     rarity: float = 4.0
     min_recall: float = 0.1
-    min_present: int = 8
+    min_present: int = 5
     min_steps: int = 50
 
     def check(self, history: History) -> Iterator[Finding]:

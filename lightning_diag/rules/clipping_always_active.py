@@ -101,8 +101,11 @@ class ClippingAlwaysActive:
         """Return (threshold, whether a program clips by hand), 0 where nothing is clipped."""
         clip = history.run.get("gradient_clip_val")
         if clip:
-            by_norm = (history.run.get("wiring") or {}).get("gradient_clip_algorithm", "norm") == "norm"
-            return (float(clip), False) if by_norm else (0.0, False)
+            wired = history.run.get("wiring") or {}
+            if wired.get("gradient_clip_algorithm", "norm") == "norm":
+                return float(clip), False
+            sizes = [int(np.prod(s or ())) for s, trainable, _ in (wired.get("parameters") or {}).values() if trainable]
+            return float(clip) * float(np.sqrt(sum(sizes))), False  # the norm of a gradient that is clipped everywhere
         middle = float(np.median(norm))
         same = np.abs(norm - middle) <= 1e-3 * middle
         return (middle, True) if middle > 0 and same.mean() >= self.min_share else (0.0, False)

@@ -104,7 +104,12 @@ class LearningRateTooHigh:
         table = history.table("update/ratio")
         steps = table.steps[table.steps <= first_break(history)]
         ratio, weight = (pick(history, s, names, steps) for s in ("update/ratio", "parameter/rms"))
-        usual = np.median(weight[weight > 0]) if (weight > 0).any() else 0.0
+        begun = weight[:1][weight[:1] > 0]  # at the start: weights that explode later say nothing of what is usual
+        usual = np.median(begun) if len(begun) else np.median(weight[weight > 0]) if (weight > 0).any() else 0.0
+        if len(steps):  # long steps make weights grow, which makes them look short: the weights at the start count too
+            update = pick(history, "update/rms", names, steps)
+            with np.errstate(all="ignore"):
+                ratio = np.fmax(ratio, np.where(weight[:1] > 0.05 * usual, update / weight[:1], np.nan))
         return names, steps, np.where(weight > 0.05 * usual, ratio, np.nan)  # what starts at zero grows by any factor
 
     def _longest(self, names: tuple[str, ...], steps: Ints, ratio: Floats) -> tuple[float, str, int]:

@@ -67,7 +67,7 @@ class Overfitting:
     min_points: int = 5
     min_rise_in_noise: float = 4.0
     min_rise: float = 0.1
-    min_level_rise: float = 0.05
+    min_level_rise: float = 0.1
     min_stalled_gain: float = 0.25
     min_train_gain: float = 0.05
 

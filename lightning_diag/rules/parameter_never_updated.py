@@ -73,6 +73,10 @@ class ParameterNeverUpdated:
         if still:
             yield self._rest(history, still, sum(p.elements for p in still) / total)
             return
+        back = [p for p in known if self._stays(history, p)]
+        if back:
+            yield self._back(history, back, 1.0, len(back[0].steps), (int(back[0].steps[0]), int(back[0].steps[-1])))
+            return
         share, pairs, steps = self._undone(history, known)
         if pairs >= self.min_pairs and share >= self.min_undone:
             yield self._back(history, known, share, pairs, steps)
@@ -85,6 +89,16 @@ class ParameterNeverUpdated:
         _, bad = column(history, "gradient/nonfinite", p.name)
         _, update = column(history, "update/rms", p.name)
         return bool(not bad.any() and len(update) and not update.any())
+
+    @staticmethod
+    def _stays(history: History, p: Held) -> bool:
+        """Tell whether steps change a weight, and yet it is the same, to six digits, at the start of every one."""
+        _, update = column(history, "update/rms", p.name)
+        values = [column(history, f"parameter/{s}", p.name)[1] for s in ("mean", "std", "rms")]
+        if not all(len(v) and v[-1] for v in values) or not len(update):
+            return False
+        same = all(float(np.ptp(v)) == 0.0 for v in values)
+        return same and float(np.median(update)) > 1e-4 * float(values[-1][-1])
 
     def _undone(self, history: History, known: list[Held]) -> tuple[float, int, tuple[int, int]]:
         """Return the share of steps whose change was gone when the next began, of how many, and the first and last."""

@@ -16,6 +16,7 @@ from lightning_diag.rules.curve import (
     finite_loss,
     pace,
     several_optimizers,
+    unexplained,
     validation_loss,
 )
 from lightning_diag.rules.metrics import improves
@@ -78,7 +79,7 @@ class StoppedTooEarly:
         if rate_share(history, np.array([taken - 1]))[0] < 0.3 or _is_good(history):
             return
         train = pace(values)
-        if not train > self.max_pace or not self._matters(values):
+        if not train > self.max_pace or not self._matters(history, values):
             return
         name, _, validation = validation_loss(history)
         if len(validation) >= 5:
@@ -101,11 +102,16 @@ class StoppedTooEarly:
         )
 
     @staticmethod
-    def _matters(values: Floats) -> bool:
-        """Tell whether the last third gained a part of the whole that matters: 2 % of the level at its beginning."""
+    def _matters(history: History, values: Floats) -> bool:
+        """Tell whether the last third gained a part that matters.
+
+        That is 2 % of the level at its beginning, or, where most is still to be learned, a fifth of all gained so far.
+        """
         third = len(values) // 3
         before, end = np.median(values[-third : -third + max(3, third // 4)]), np.median(values[-max(3, third // 4) :])
-        return bool(before - end > 0.02 * abs(before))
+        gain, left = float(before - end), unexplained(history)
+        start = float(np.median(values[: max(3, third // 4)]))
+        return gain > 0.02 * abs(float(before)) or (left > 0.5 and gain > 0.2 * (start - float(end)) > 0)
 
 
 def _is_good(history: History) -> bool:

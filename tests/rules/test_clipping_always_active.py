@@ -31,3 +31,10 @@ def test_optimizers_that_divide_the_scale_out_are_silent():
 
 def test_absent():
     assert "needed" in unmeasured(wired(flat_loss(), status="running"), RULE)
+
+
+def test_by_value():
+    wiring = {"gradient_clip_algorithm": "value"}
+    all_of_it = wired(flat_loss(), readings=SLOW, gradient_clip_val=1e-5, wiring=wiring)
+    assert judged(all_of_it, RULE)
+    assert judged(wired(flat_loss(), readings=SLOW, gradient_clip_val=0.1, wiring=wiring), RULE) == []

@@ -53,3 +53,15 @@ def test_sick_thrown_to_where_the_input_is_ignored():
     (found,) = judged(run(lambda s, j: 0.9 if s == 0 else 1e-3, loss), "learning-rate-too-high")
     assert "ignores its input" in found.message
     assert judged(run(lambda s, j: 1e-3, loss), "learning-rate-too-high") == []
+
+
+def test_sick_steps_that_look_short_because_the_weights_grew():
+    tables = {
+        "update/ratio": lambda s, j: 0.03,
+        "update/rms": lambda s, j: 0.003 * (1 + s),
+        "parameter/rms": lambda s, j: 0.1 * (1 + s),
+    }
+    rising = 2.0 + np.linspace(0.0, 200.0, 400)
+    made = history(rising, tables=tables, points={"learning_rate/0": [0.5] * 10}, losses=cross_entropy())
+    (found,) = judged(made, "learning-rate-too-high")
+    assert found.severity == "error"

@@ -47,3 +47,11 @@ def test_biases_transients_and_what_has_no_gradient_are_silent(gone):
 
 def test_absent():
     assert "no trained weight" in unmeasured(wired(flat_loss(), steps=(0, 1, 2)), RULE)
+
+
+def test_sick_one_matrix_is_written_back_after_every_step():
+    held = lambda value: lambda s, n: value if n == "net.2.weight" else value + 1e-4 * s  # noqa: E731
+    stays = {f"parameter/{k}": held(0.1) for k in ("mean", "std", "rms")}
+    (found,) = judged(wired(flat_loss(), readings=stays), RULE)
+    assert found.site == "net.2"
+    assert "back" in found.message

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.rules.histories import STEPS, history, judged, unmeasured
+from tests.rules.surroundings import cross_entropy
 
 
 def run(tau, *, n=400, val=True, rate=lambda s: 0.1, **facts):
@@ -49,3 +50,13 @@ def test_a_few_steps_are_a_smoke_run_unless_they_are_many_epochs():
         for step in range(40):
             made.add_sample(step, step * epochs // 40, {"total/gradient_norm": [1.0]})
         assert judged(made, "stopped-too-early")[0].severity == severity
+
+
+def test_sick_where_little_was_gained_and_a_fifth_of_it_in_the_end():
+    rng = np.random.default_rng(0)
+    loss = np.linspace(2.30, 2.25, 200) + 0.001 * rng.standard_normal(200)
+    made = history(loss, points={"learning_rate/0": [0.1] * 20}, steps_planned=200, losses=cross_entropy())
+    made.set_sites("total", [""])
+    for step in range(0, 200, 10):
+        made.add_sample(step, step // 100, {"total/gradient_norm": [1.0]})
+    assert judged(made, "stopped-too-early")
