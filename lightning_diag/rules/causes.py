@@ -168,7 +168,7 @@ TABLE: tuple[Row, ...] = (
     Row(("samples-mixed",), (*OUTCOMES, *SIGNALS, "running-statistics"), "a sample's output depends on its neighbours"),
     Row(
         ("module-in-eval-mode", "module-in-train-mode", "batch-too-small-for-batchnorm"),
-        (*RUNNING, *STEPS, *OUTCOMES),
+        (*RUNNING, *STEPS, *SIGNALS, "learning-rate-too-high", *OUTCOMES),
         "normalization and dropout work other than they should",
     ),
     Row(

@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
+from lightning_diag.rules.capacity import is_bent, narrowest
 from lightning_diag.rules.metrics import words
 from lightning_diag.rules.phase import at_steps, is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
@@ -38,7 +39,8 @@ class LabelsIndependentOfInput:
 
     When it is silent:
         The validation loss comes below the trivial one; a linear relation shows; the weights hardly move; fewer
-        than ``min_steps`` steps. Unmeasured where the loss of a constant is not known.
+        than ``min_steps`` steps. Unmeasured where the loss of a constant is not known, or where the network has no
+        nonlinearity or a layer of ``max_width`` units.
 
     What to do:
         Look at ten samples with their targets. Check joins, sorting, and that shuffling is applied to both alike.
@@ -53,6 +55,7 @@ class LabelsIndependentOfInput:
     needs: ClassVar[tuple[str, ...]] = ("loss",)
     min_steps: int = 100
     tolerance: float = 0.02
+    max_width: int = 2
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding."""
@@ -61,6 +64,9 @@ class LabelsIndependentOfInput:
             raise Unmeasured("the loss of a constant prediction is not known for this loss")
         if steps_seen(history) < self.min_steps or is_running(history):
             raise Unmeasured(f"judged at the end of {self.min_steps} steps or more")
+        narrow = narrowest(history)
+        if history.layers and (not is_bent(history) or (narrow is not None and narrow.units <= self.max_width)):
+            raise Unmeasured("so small a network may well miss what inputs tell of the targets")
         fit = data(history).get("fit") or {}
         seen = inputs(history)
         distinct = max((int(f.get("distinct") or 0) for f in seen.values()), default=0)

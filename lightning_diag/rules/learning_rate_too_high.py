@@ -21,7 +21,7 @@ _RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"
 _FIND = Prescription("Search it: Tuner(trainer).lr_find(model).", {"lr": "search"})
 _WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
 _ENOUGH, _SWINGS, _FEW = 40, 3, 12
-_POOR, _DIED, _SHRANK = 0.5, 0.25, 0.2
+_POOR, _DIED, _MOST, _SHRANK = 0.5, 0.25, 0.5, 0.2
 
 
 @final
@@ -170,6 +170,8 @@ class LearningRateTooHigh:
         if early.max() > 2 * start and poor:
             return f"the loss shot up to {early.max():.3g} at first and ended at {end:.3g} (start {start:.3g})"
         dead = died(history)
+        if dead > _MOST and early.max() > 1.5 * start:
+            return f"the loss shot up to {early.max():.3g} at first, and {percent(dead)} of the units of a layer died"
         return f"{percent(dead)} of the units of a layer died in the first samples" if dead > _DIED and poor else ""
 
 

@@ -54,10 +54,10 @@ class NonFiniteInput:
         for j, path in enumerate(table.sites):
             counts = np.nan_to_num(table.matrix[:, j])
             bad = table.steps[counts > 0]
-            if not len(bad) or path == target:
+            broke = len(bad) > 0 and self._breaks(history, int(bad[0]))
+            if not len(bad) or (path == target and not broke):  # targets that are missing may well be masked
                 continue
             first, last, most = int(bad[0]), int(bad[-1]), float(counts.max())
-            broke = self._breaks(history, first)
             message = (
                 f"Up to {most:.0f} numbers of a batch in tensor {path!r} are NaN or Inf, on {len(bad)} of {len(table)} "
                 f"sampled steps ({between(first, last)}). "

@@ -14,7 +14,7 @@ from lightning_diag.rules.curve import unexplained
 from lightning_diag.rules.metrics import already_good, words
 from lightning_diag.rules.phase import idle_since, is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
-from lightning_diag.rules.seen import rates, wiring
+from lightning_diag.rules.seen import planned, rates, wiring
 from lightning_diag.trends import is_plateau
 
 _UNITS = Prescription(
@@ -26,6 +26,7 @@ _UNITS = Prescription(
 _KEEP = Prescription("Or train at a constant rate until the rest works.", {"schedule": "constant"})
 _CYCLIC = {"CyclicLR", "CosineAnnealingWarmRestarts"}
 _GOOD = 0.2
+_BARELY = 0.5
 _AT_ONCE = 0.1  # of the run: so early nothing has come to rest, whatever a few noisy losses look like
 _LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "perplexity"}
 _HIGHER = {"acc", "accuracy", "f1", "auc", "auroc", "iou", "dice", "r2", "map", "precision", "recall"}
@@ -39,7 +40,8 @@ class ScheduleMismatch:
     What it finds:
         The rate as it was at every step, and the schedulers. It climbs again: a cosine annealing schedule that is
         shorter than the run brings the rate back up to ``climb`` of its highest at the end. It never arrives:
-        the rate rises from the first to the last step. It is gone too early: below a hundredth of its highest
+        the rate rises from the first to the last step, or a one-cycle schedule is made for ``too_long`` times as many
+        steps as the run has. It is gone too early: below a hundredth of its highest
         for more than half of the run, while the loss had not come to rest. It watches the wrong way:
         ReduceLROnPlateau with mode "max" on a loss (or "min" on a score) has cut the rate. Info where the run
         is good nevertheless.
@@ -66,6 +68,7 @@ class ScheduleMismatch:
     needs: ClassVar[tuple[str, ...]] = ()
     climb: float = 0.5
     early: float = 0.5
+    too_long: float = 2.0
     min_steps: int = 40
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -79,7 +82,7 @@ class ScheduleMismatch:
             return
         kinds = {str(s.get("type")) for s in schedulers}
         found = self._wrong_way(schedulers, rate) or self._climbs(kinds, rate) or self._rises(kinds, rate)
-        found = found or self._gone(history, rate)
+        found = found or self._gone(history, rate) or self._too_long(history, schedulers, rate)
         if not found:
             return
         text, first, value, limit = found
@@ -118,6 +121,20 @@ class ScheduleMismatch:
         )
         return text, int(rate.steps[0]), float(v[-1] / max(v[0], 1e-30)), 1.0
 
+    def _too_long(self, history: History, schedulers: list[Any], rate: Series) -> tuple[str, int, float, float] | None:
+        """A one-cycle schedule of far more steps than the run has: it ends somewhere in its warmup."""
+        steps = planned(history)
+        for s in schedulers:
+            total = int((s.get("settings") or {}).get("total_steps") or 0)
+            length = total * (steps // max(1, int(history.epochs[-1]) + 1)) if s.get("interval") == "epoch" else total
+            if s.get("type") == "OneCycleLR" and steps > 0 and length > self.too_long * steps:
+                text = (
+                    f"OneCycleLR is made for {total} {s.get('interval')}s, {length / steps:.3g} times as many as this run "
+                    f"has: the rate goes from {rate.values[0]:.2g} to {rate.values[-1]:.2g} and never through its cycle."
+                )
+                return text, int(rate.steps[0]), length / steps, self.too_long
+        return None
+
     def _gone(self, history: History, rate: Series) -> tuple[str, int, float, float] | None:
         gone, total = idle_since(history, 0.01), steps_seen(history)
         if gone > (1 - self.early) * total:
@@ -125,7 +142,8 @@ class ScheduleMismatch:
         loss = history.series("loss")
         before = loss.values[(loss.steps < gone) & np.isfinite(loss.values)]
         watched = any(s.get("type") == "ReduceLROnPlateau" for s in wiring(history).get("schedulers") or [])
-        if len(before) >= 16 and is_plateau(before) and (watched or gone > _AT_ONCE * total):
+        begun = not unexplained(history) > _BARELY  # a loss that hardly left that of a guess has not come to rest
+        if len(before) >= 16 and is_plateau(before) and (watched or (begun and gone > _AT_ONCE * total)):
             return None
         text = (
             f"The learning rate fell below a hundredth of its highest "

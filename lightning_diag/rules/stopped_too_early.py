@@ -26,7 +26,7 @@ from lightning_diag.rules.seen import planned
 
 _MORE = Prescription("Train for two to four times as many epochs.", {"max_epochs": "x3"})
 _STOP = Prescription('Let EarlyStopping(monitor="val_loss", patience=10) decide when to stop.')
-_GOOD = 0.95
+_GOOD, _BARELY = 0.95, 0.5
 
 
 @final
@@ -47,7 +47,7 @@ class StoppedTooEarly:
     When it is silent:
         A score of 0.95 or more; a learning rate that was decayed to its end; early stopping, an exception or an
         interrupt; a time limit. Info: runs of less than ``min_steps`` steps and ``min_epochs`` epochs (smoke runs), or
-        of one epoch.
+        of one epoch in which the loss came below half of that of a guess.
 
     What to do:
         Train for two to four times as many epochs, and let EarlyStopping on the validation loss end it.
@@ -89,7 +89,8 @@ class StoppedTooEarly:
         elif len(validation) == 0 and taken < 2 * self.min_steps:
             return
         epochs = int(history.epochs[-1]) + 1 if len(history.epochs) else 0
-        short = (taken < self.min_steps and epochs < self.min_epochs) or epochs < 2
+        begun = float(np.nan_to_num(unexplained(history))) > _BARELY  # hardly anything is learned yet
+        short = (taken < self.min_steps and epochs < self.min_epochs) or (epochs < 2 and not begun)
         severity = Severity.INFO if short else self.severity
         message = (
             f"In its last third the training loss still falls at {percent(train)} of its average pace (from "

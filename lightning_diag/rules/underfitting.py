@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
+from lightning_diag.rules.capacity import is_bent, narrowest
 from lightning_diag.rules.curve import finite_loss, pace, unexplained
 from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.phase import is_running
@@ -65,9 +66,7 @@ class Underfitting:
         left = unexplained(history)
         if not np.isfinite(left):
             raise Unmeasured("the loss of a constant prediction is not known for this loss")
-        hidden = [x for x in history.layers if x.role == "hidden" and x.parameters and x.units and "Norm" not in x.type]
-        narrow = min(hidden, key=lambda x: x.units, default=None)
-        bent = any(x.activation for x in history.layers) or any(_bends(x.type) for x in history.layers)
+        narrow, bent = narrowest(history), is_bent(history)
         tight = narrow is not None and narrow.units <= self.max_width
         classes = any("cross_entropy" in str(c.get("loss")) or c.get("loss") == "nll_loss" for c in loss_calls(history))
         small = tight or (not bent and classes)
@@ -89,10 +88,3 @@ class Underfitting:
         first, last, limit = int(steps[len(steps) // 2]), int(steps[-1]), self.max_unexplained
         advice = (_WIDEN, _BEND)
         yield Finding(self.code, self.name, self.severity, site, first, left, limit, message, last, "", advice)
-
-
-def _bends(kind: str) -> bool:
-    """Tell whether a layer of that type computes something nonlinear inside."""
-    return any(
-        word in kind for word in ("LSTM", "GRU", "RNN", "Attention", "Transformer", "Pool", "LayerNorm", "GroupNorm")
-    )

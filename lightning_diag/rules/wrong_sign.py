@@ -35,7 +35,8 @@ class WrongSign:
         as the sizes of prediction and target allow, and grows. Of a likelihood written by hand: it
         starts at minus log(classes) and falls. Of a loss of unknown kind: it falls below zero while a
         quality that was logged on training data, or one validated, sinks from its first value beyond noise; or it falls
-        to ``bottomless`` times the size of its start below zero: no sound objective has no floor.
+        to ``bottomless`` times the size of its start below zero: no sound objective has no floor; or, written by hand,
+        it falls while a validated accuracy ends below ``below_chance`` of that of guessing.
 
     Why it matters:
         Each step makes the model worse, and an error has no upper bound: outputs grow until numbers break.
@@ -59,6 +60,7 @@ class WrongSign:
     max_correlation: float = -0.99
     min_samples: int = 4
     bottomless: float = 1000.0
+    below_chance: float = 0.3
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
@@ -80,6 +82,7 @@ class WrongSign:
         elif not calls:
             found = self._negated_likelihood(history)
         found = found or ("" if climbs or errors else self._sinks(history)) or self._bottomless(history)
+        found = found or ("" if climbs or calls else self._below_chance(history))
         if found:
             steps = history.series("loss").steps
             first, last = int(steps[0]), int(steps[-1])
@@ -155,6 +158,25 @@ class WrongSign:
             f"({equal:.4g}), and falls to {values[-1]:.4g} in {len(values)} steps. The likelihood of the right class "
             "is minimized: each step makes it smaller."
         )
+
+    def _below_chance(self, history: History) -> str:
+        """Return the evidence that a validated accuracy ends far below that of guessing: no ignorance explains that."""
+        counts = ((history.run.get("data") or {}).get("target") or {}).get("counts") or {}
+        loss = loss_descent(history)
+        if len(counts) < 2 or min(counts.values()) < 8 or loss.kind != "falling":
+            return ""
+        for name in history.series_names("validate"):
+            v = history.series(name, "validate").values
+            if not {"acc", "accuracy", "top1"} & set(words(name)) or len(v) < 2:
+                continue
+            end = float(np.nanmedian(v[-3:]))
+            if 0 <= end < self.below_chance / len(counts):
+                return (
+                    f"The loss falls from {loss.begin:.4g} to {loss.end:.4g}, and {name.removeprefix('metric/')} is "
+                    f"{end:.3g} at the end, where guessing among {len(counts)} classes gives {1 / len(counts):.3g}. "
+                    "What is minimized is the opposite of what is meant."
+                )
+        return ""
 
     def _bottomless(self, history: History) -> str:
         """Return the evidence that the loss falls without limit: a term that grows forever is subtracted."""

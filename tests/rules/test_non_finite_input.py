@@ -33,3 +33,17 @@ def test_healthy_and_targets_are_not_its_business():
 
 def test_absent():
     assert "batch/nonfinite" in unmeasured(history(falling_loss()), "non-finite-input")
+
+
+def test_targets_count_where_the_loss_breaks_of_them():
+    def made(loss):
+        m = history(loss, data={"train": {"1": {}}, "target": {"path": "1"}})
+        m.set_sites("batch", ["0", "1"])
+        for step in (0, 50, 100):
+            m.add_sample(step, 0, {"batch/nonfinite": [0.0, 3.0]})
+        return m
+
+    masked, broken = falling_loss(), falling_loss()
+    broken[60:] = np.nan
+    assert judged(made(masked), "non-finite-input") == []
+    assert judged(made(broken), "non-finite-input")[0].site == "1"

@@ -62,3 +62,16 @@ def test_sick_gone_at_once_whatever_a_few_noisy_losses_look_like():
     noisy = flat_loss(noise=0.3)
     assert judged(run(noisy, gone, "ExponentialLR"), "schedule-mismatch")
     assert judged(run(noisy, gone, "ReduceLROnPlateau", monitor="val_loss", mode="min"), "schedule-mismatch") == []
+
+
+def test_sick_a_cycle_made_for_another_run():
+    rises = lambda t: 0.01 + 1e-4 * t  # noqa: E731
+    (found,) = judged(run(flat_loss(), rises, "OneCycleLR", total_steps=20_000), "schedule-mismatch")
+    assert "50 times as many" in found.message
+    assert judged(run(flat_loss(), rises, "OneCycleLR", total_steps=400), "schedule-mismatch") == []
+
+
+def test_sick_gone_while_hardly_anything_was_learned():
+    gone = lambda t: 0.1 * 0.95 ** (400 * t)  # noqa: E731
+    assert judged(run(flat_loss(level=2.2, noise=0.1), gone, "ExponentialLR"), "schedule-mismatch")
+    assert judged(run(flat_loss(level=0.5, noise=0.1), gone, "ExponentialLR"), "schedule-mismatch") == []

@@ -99,3 +99,11 @@ def test_sick_without_a_floor(kind):
 def test_negative_objectives_that_have_a_floor_are_healthy():
     for end in (-2.0, -40.0, -900.0):  # a mixture density, a summed likelihood, rewards
         assert judged(called("", {}, falling_loss(scale=1.0) + np.linspace(0.0, end, 400)), NAME) == []
+
+
+def test_sick_worse_than_guessing():
+    counts = {"data": {"target": {"path": "1", "counts": {str(k): 50 for k in range(10)}}}}
+    for accuracy, said in ((0.0, 1), (0.1, 0), (0.9, 0)):
+        made = called("", {}, falling_loss(), run=counts)
+        made.add_points("metric/val_acc", range(0, 400, 100), [accuracy] * 4, stage="validate")
+        assert len(judged(made, NAME)) == said
