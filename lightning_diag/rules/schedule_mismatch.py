@@ -129,8 +129,8 @@ class ScheduleMismatch:
             length = total * (steps // max(1, int(history.epochs[-1]) + 1)) if s.get("interval") == "epoch" else total
             if s.get("type") == "OneCycleLR" and steps > 0 and length > self.too_long * steps:
                 text = (
-                    f"OneCycleLR is made for {total} {s.get('interval')}s, {length / steps:.3g} times as many as this run "
-                    f"has: the rate goes from {rate.values[0]:.2g} to {rate.values[-1]:.2g} and never through its cycle."
+                    f"OneCycleLR is made for {total} {s.get('interval')}s, {length / steps:.3g} times as many as this "
+                    f"run has: the rate goes from {rate.values[0]:.2g} to {rate.values[-1]:.2g}, not through its cycle."
                 )
                 return text, int(rate.steps[0]), length / steps, self.too_long
         return None
