@@ -47,11 +47,13 @@ def surroundings(model: nn.Module, example_inputs: Any = None) -> Surroundings:
     neither torch.fx nor a recorded pass looks into stays unknown.
 
     Raises:
-        ValueError: the model cannot run on the inputs, or is a ScriptModule.
+        ValueError: the model cannot run on the inputs, is a ScriptModule, or has lazy modules, which a run would give
+            their shapes.
     """
     found = Surroundings()
     model = entry(model)
     if example_inputs is not None:
+        _refuse_lazy(model)
         with untouched(model):
             try:
                 _read(model.train(), record(model, example_inputs), found, last=True)
@@ -157,3 +159,11 @@ def _last_with_weights(order: Order, index: int) -> nn.Module | None:
         if call.kind not in ("shape", "scale", "dropout", "pool") or len(set(call.inputs)) != 1:
             return None
         index = call.inputs[0]
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    for name, p in model.named_parameters():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"{name} of a lazy module has no shape yet: run the model once on real data, then initialize"
+            )

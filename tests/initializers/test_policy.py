@@ -287,3 +287,10 @@ def test_a_constant_output_has_no_scale_that_gives_it_variance() -> None:
 def test_a_report_needs_a_layer_to_draw() -> None:
     with pytest.raises(ValueError, match="no layer was seen"):
         init_report(nn.Sequential(nn.ReLU()), torch.ones(2, 2)).picture()
+
+
+def test_a_lazy_module_is_refused_before_a_run_gives_it_a_shape() -> None:
+    model = nn.Sequential(nn.LazyLinear(3), nn.ReLU(), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"0\.weight of a lazy module"):
+        initialize(model, "kaiming_normal", example_inputs=torch.zeros(2, 5))
+    assert isinstance(model[0].weight, nn.parameter.UninitializedParameter)
