@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
+from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.phase import execution_order, pick
 from lightning_diag.rules.rule import Unmeasured, between, check_range, percent
 
@@ -23,6 +24,8 @@ _RATE = Prescription("Lower the learning rate by a factor of 10, or warm it up."
 _LEAKY = Prescription("Use an activation with a slope on both sides: nn.LeakyReLU or nn.GELU.", {"activation": "gelu"})
 _NORM = Prescription("Put nn.BatchNorm or nn.LayerNorm before the activation.", {"norm": "batch"})
 _OUTPUT = Prescription("Remove the ReLU behind the last layer; a loss on raw outputs can then move all of them.")
+
+_BORN = 0.9  # of the dead units that never fired: missing capacity, no damage
 
 
 @final
@@ -45,7 +48,8 @@ class DeadUnits:
     When it is silent:
         Half of the outputs are zero, as in every healthy ReLU layer, but each unit is active on some examples;
         up to half of the units of an over-wide layer are dead, which is common and costs little; units that are
-        silent for one batch only. Zeros made by dropout do not count.
+        silent for one batch only. Zeros made by dropout do not count. Info: units that never fired from the start on,
+        fewer than ``mostly_dead_fraction``, in a run with a good score.
 
     What to do:
         Dead from the start: initialize for ReLU, zero biases, standardize the input. Died later: lower the
@@ -107,6 +111,8 @@ class DeadUnits:
             f"{percent(dead)} of its {layer.units} units" if layer and layer.units else f"{percent(dead)} of its units"
         )
         severity = self._severity(history, site, dead, last, many)
+        if born_share >= _BORN and dead < self.mostly_dead_fraction and already_good(history):
+            severity = Severity.INFO  # what never fired was never missed
         message = f"At {site} {units} were zero {self._evidence(examples)}{between(confirmed, last)}"
         message += self._when(born_share, by_bias)
         message += " No gradient passes a unit that is never active" + (

@@ -20,6 +20,7 @@ from lightning_diag.rules.trivial import is_stuck_at, trivial_loss
 _RATE = Prescription("Lower the learning rate by a factor of 10.", {"lr": "x0.1"})
 _FIND = Prescription("Search it: Tuner(trainer).lr_find(model).", {"lr": "search"})
 _WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
+_ARRIVED = 0.05  # of the first loss: swings on the way there did no harm
 _ENOUGH, _SWINGS, _FEW = 40, 3, 12
 _POOR, _DIED, _MOST, _SHRANK = 0.5, 0.25, 0.5, 0.2
 
@@ -161,7 +162,8 @@ class LearningRateTooHigh:
         trivial = trivial_loss(history)
         if is_stuck_at(history, trivial):
             return f"the loss stays at {loss.end:.4g}, that of a predictor that ignores its input ({trivial:.4g})"
-        if swings(values) >= _SWINGS:
+        arrived = float(np.median(values[-10:])) < _ARRIVED * float(np.median(values[:3]))
+        if swings(values) >= _SWINGS and not arrived:
             return f"the loss gave back half of its gain {swings(values)} times"
         start, end = float(np.median(values[:2])), float(np.median(values[-max(5, len(values) // 10) :]))
         early = values[: max(10, len(values) // 10)]

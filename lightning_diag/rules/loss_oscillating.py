@@ -33,7 +33,8 @@ class LossOscillating:
 
     When it is silent:
         Noise from batch to batch, however large; single spikes; a loss that rests; warm restarts that cost less
-        than half of the gain; several optimizers or a loss that crosses zero (unmeasured).
+        than half of the gain; several optimizers or a loss that crosses zero (unmeasured). Info: a loss that arrives
+        at ``arrived`` of its start all the same.
 
     What to do:
         Lower the learning rate or the momentum, enlarge batches, shuffle.
@@ -47,6 +48,7 @@ class LossOscillating:
     severity: ClassVar[Severity] = Severity.WARNING
     needs: ClassVar[tuple[str, ...]] = ("loss",)
     min_swings: int = 3
+    arrived: float = 0.05
     min_steps: int = 40
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -60,6 +62,7 @@ class LossOscillating:
         if n < self.min_swings:
             return
         steps = history.series("loss").steps
+        arrived = float(np.median(values[-10:])) < self.arrived * float(np.median(values[:3]))
         message = (
             f"{n} times in {len(values)} steps the smoothed loss rose by more than half of all that it had gained "
             f"(start {values[0]:.4g}, lowest {values.min():.4g}, end "
@@ -68,4 +71,5 @@ class LossOscillating:
         )
         first, last = int(steps[0]), int(steps[-1])
         advice = (_RATE, _BATCH, _SHUFFLE)
-        yield Finding(self.code, self.name, self.severity, "", first, n, self.min_swings, message, last, "", advice)
+        severity = Severity.INFO if arrived else self.severity
+        yield Finding(self.code, self.name, severity, "", first, n, self.min_swings, message, last, "", advice)

@@ -82,3 +82,10 @@ def test_unmeasured_values_are_never_dead():
 def test_range_is_checked():
     with pytest.raises(ValueError, match=r"max_dead_fraction is 1\.5"):
         DeadUnits(max_dead_fraction=1.5)
+
+
+def test_units_that_never_fired_are_an_info_where_the_score_is_good():
+    for start, score, severity in ((1.0, 0.95, "info"), (1.0, 0.6, "warning"), (0.0, 0.95, "warning")):
+        made = dead(lambda s: 0.6, start=start)
+        made.add_points("metric/val_acc", range(0, 400, 100), [score] * 4, stage="validate")
+        assert judged(made, "dead-units")[0].severity == severity

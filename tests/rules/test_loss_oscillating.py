@@ -26,3 +26,10 @@ def test_warm_restarts_that_cost_little_are_silent():
 
 def test_absent():
     assert "needed" in unmeasured(history([1.0] * 20), "loss-oscillating")
+
+
+def test_a_loss_that_arrives_all_the_same_is_an_info():
+    x = np.arange(400)
+    loss = 1.5 + np.cos(x / 400 * 2 * np.pi * 5) + 0.05 * np.random.default_rng(0).standard_normal(400)
+    loss[360:] = 0.01
+    assert judged(history(loss), "loss-oscillating")[0].severity == "info"
