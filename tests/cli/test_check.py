@@ -12,6 +12,7 @@ import pytest
 from lightning_diag import cli
 from lightning_diag.cli.options import settings_of
 from lightning_diag.rules import RULES
+from tests.cli.command import run
 from tests.histories import healthy, history, save, sick
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -26,13 +27,6 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(tmp_path / "good", healthy())
     save(tmp_path / "bad", sick())
     return tmp_path
-
-
-def run(capsys: CAPTURE, *argv: str) -> tuple[int, str, str]:
-    code = cli.main(argv)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.out + captured.err
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize(

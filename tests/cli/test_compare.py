@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_diag import cli
 from lightning_diag.records import History
 from lightning_diag.rules import RULES
+from tests.cli.command import run
 from tests.histories import NAN, healthy, history, save, sick
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -25,13 +25,6 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(tmp_path / "good", healthy())
     save(tmp_path / "bad", sick())
     return tmp_path
-
-
-def run(capsys: CAPTURE, *argv: str) -> tuple[int, str, str]:
-    code = cli.main(argv)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.out + captured.err
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize(

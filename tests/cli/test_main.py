@@ -8,31 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_diag import cli
-from lightning_diag.records import History
 from lightning_diag.rules import rule_infos
+from tests.cli.command import history, run, save
 
 ROOT = Path(__file__).parents[2]
-
-
-def history(losses: list[float]) -> History:
-    h = History({"samples": 1, "steps": len(losses)})
-    h.set_sites("activation", ["net.0"])
-    h.add_sample(0, 0, {"activation/rms": [1.0], "activation/nonfinite": [0.0], "activation/input_nonfinite": [0.0]})
-    h.add_points("loss", list(range(len(losses))), losses)
-    return h
-
-
-def save(directory: Path, h: History) -> str:
-    (directory / "history.jsonl").write_text("".join(f"{line}\n" for line in h.lines()))
-    return str(directory)
-
-
-def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
-    code = cli.main(argv)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.out + captured.err
-    return code, captured.out, captured.err
 
 
 @pytest.fixture(autouse=True)
