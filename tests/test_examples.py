@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PROMISES = {
     "why_does_it_not_learn": ("G001", "healthy"),
     "standardize": ("inputs and targets standardized   unexplained variance 0.",),
-    "stop_early_and_fail_ci": ("UnhealthyTraining: L001", "exit code for CI: 1"),
+    "stop_early_and_fail_ci": ("UnhealthyTraining: D001", "exit code for CI: 1"),
     "initialization": ("59%", "kaiming_normal", "growth"),
     "judge_again": ("A001", "body.3"),
     "gate": ("exit code of the healthy run: 0", "exit code of the sick run: 1"),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -157,7 +158,8 @@ def _watched(batches: Iterator[Any], total: int | None, shown: bool) -> Iterator
             seen += 1
             if shown and bar is None and time.monotonic() - start > _LONG:
                 columns = (TextColumn("statistics of the training data"), BarColumn(), MofNCompleteColumn())
-                bar = Progress(*columns, TimeRemainingColumn(), transient=True)
+                # a console of its own: on the shared one a bar that somebody left running would hide this one
+                bar = Progress(*columns, TimeRemainingColumn(), transient=True, console=Console())
                 bar.start()
                 task = bar.add_task("", total=total)
                 bar.refresh()
