@@ -100,7 +100,7 @@ class Observer:
             on_error=self.failed,
             silent=self._units.some_silent,
             deep=self.deep,
-            fresh=self._stepped_before,
+            fresh=self.surroundings.owned if self._stepped_before else (),
         )
         self._step.on_out_of_memory = self._ran_out_of_memory
         self._step.open(batch)
@@ -182,6 +182,8 @@ class Observer:
             "layers": seen.layers,
             "losses": seen.losses,
             "differences": seen.differences,
+            "products": seen.products,
+            "sequences": seen.sequences,
             "batch": seen.batch,
             "batch_size": self._size,
         }
@@ -221,7 +223,7 @@ class Observer:
                 self._sources = sources(self.module)
                 self.history.update_run(source=self._sources.get("", ""))
             self.history.set_layers([replace(x, source=source_of(x.site, self._sources)) for x in layers])
-        for key in ("losses", "differences", "batch"):
+        for key in ("losses", "differences", "products", "sequences", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})
         self.history.update_run(**{key: known[key] for key in FACTS if known.get(key)})

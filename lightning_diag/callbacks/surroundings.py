@@ -23,7 +23,7 @@ class Surroundings:
     """Keeps sums and counts of what samples and validation batches show, and tells them as facts of the run."""
 
     def __init__(self, module: nn.Module, owned: Iterable[int] = ()) -> None:
-        self._module, self._owned = module, frozenset(owned)
+        self._module, self.owned = module, frozenset(owned)
         self._data = DataSeen()
         self._modes: Counter[tuple[str, str]] = Counter()  # (stage, module in the wrong mode) -> how often seen
         self._unregistered: list[dict[str, Any]] | None = None
@@ -34,7 +34,7 @@ class Surroundings:
         self._modes.update(("train", name) for name in ("", *in_eval))
         self._data.add(rows, epoch)
         if self._unregistered is None:
-            self._unregistered = list(unregistered(self._module, self._owned))
+            self._unregistered = list(unregistered(self._module, self.owned))
 
     def validation_batch(self, batch: Any, index: int, epoch: int) -> None:
         """Look at one of the first batches of a validation run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import torch
@@ -13,15 +13,20 @@ from lightning_diag.graph import clean
 
 _MOST_NAMES = 2000
 _FRESH_MARGIN = 0.02
+_LEAST, _LEAST_NORMAL = 32, 1024  # elements of a matrix that tells
 
 
 def wiring_facts(trainer: Any, module: nn.Module) -> dict[str, Any]:
     """Return the JSON-able facts that rules about wiring need; each part is left out where it cannot be had."""
+    owner = {
+        id(p): i for i, o in enumerate(getattr(trainer, "optimizers", [])) for g in o.param_groups for p in g["params"]
+    }
     parts: dict[str, Any] = {
-        "parameters": _parameters(trainer, module),
+        "parameters": _parameters(module, owner),
         "norms": _norms(module),
         "dropout": {clean(n): m.p for n, m in module.named_modules() if isinstance(m, _DROPOUT) and m.p > 0},
-        "fresh_frozen": list(fresh_frozen(module)),
+        "fresh_frozen": list(fresh(module, lambda p: not p.requires_grad)),
+        "fresh_left_out": list(fresh(module, lambda p: p.requires_grad and id(p) not in owner)),
         "schedulers": [_scheduler(c) for c in getattr(trainer, "lr_scheduler_configs", [])],
         "train_loader": _loader(getattr(trainer, "train_dataloader", None)),
         "val_loader": _loader(getattr(trainer, "val_dataloaders", None)),
@@ -44,11 +49,8 @@ def _whole(x: Any) -> int | None:
     return int(x) if isinstance(x, (int, float)) and math.isfinite(x) else None
 
 
-def _parameters(trainer: Any, module: nn.Module) -> dict[str, Any]:
+def _parameters(module: nn.Module, owner: Mapping[int, int]) -> dict[str, Any]:
     """Return name -> [shape, trainable, number of the optimizer or -1]."""
-    owner = {
-        id(p): i for i, o in enumerate(getattr(trainer, "optimizers", [])) for g in o.param_groups for p in g["params"]
-    }
     found: dict[str, Any] = {}
     for name, p in module.named_parameters():
         if len(found) == _MOST_NAMES:
@@ -67,23 +69,41 @@ def _norms(module: nn.Module) -> dict[str, dict[str, Any]]:
     }
 
 
-def fresh_frozen(root: nn.Module) -> Iterator[str]:
-    """Yield the frozen weights that look as they are initialized: never trained, not pretrained.
+def fresh(root: nn.Module, which: Callable[[Tensor], bool]) -> Iterator[str]:
+    """Yield those weights that look as they are initialized: never trained, not pretrained.
 
     Weights of linear, convolution, recurrent and attention layers start uniform in +-b, by the defaults or by Xavier,
     Kaiming or LeCun: then the largest magnitude is b and the root mean square b / sqrt(3), each within 2 % and the
-    error of a sample of that size. Trained weights have another shape.
+    error of a sample of that size. Or they start normal with one of the usual deviations (Xavier, Kaiming, LeCun; 0.02
+    and 0.01): then deviation, mean and kurtosis are those, each within three errors of a sample. Trained weights have
+    another shape; small matrices, which tell too little, are left out.
     """
     for name, module in root.named_modules():
         if not isinstance(module, _UNIFORM):
             continue
         for part, w in module._parameters.items():  # not the attribute: a parametrization would be computed
-            if not isinstance(w, Tensor) or w.requires_grad or w.numel() < 64 or w.device.type == "meta" or w.dim() < 2:
+            if not isinstance(w, Tensor) or w.numel() < _LEAST or w.device.type == "meta" or w.dim() < 2:
                 continue
-            values = w.detach().float()
-            largest, rms = float(values.abs().amax()), float(values.square().mean().sqrt())
-            if any(_is_uniform(largest, rms, w.numel(), b) for b in _bounds(module, w)):
+            if which(w) and _looks_fresh(module, w):
                 yield clean(f"{name}.{part}")
+
+
+def _looks_fresh(module: nn.Module, w: Tensor) -> bool:
+    values = w.detach().float()
+    largest, rms = float(values.abs().amax()), float(values.square().mean().sqrt())
+    bounds, n = _bounds(module, w), w.numel()
+    if any(_is_uniform(largest, rms, n, b) for b in bounds):
+        return True
+    deviations = (*(b / math.sqrt(3) for b in bounds), math.sqrt(2 / w.shape[0] / max(1, w[0, 0].numel())), 0.02, 0.01)
+    if n < _LEAST_NORMAL or not any(abs(rms / d - 1) < _errors(n, 1 / math.sqrt(2)) for d in deviations):
+        return False
+    kurtosis = float((values / max(rms, 1e-30)).pow(4).mean())
+    return abs(float(values.mean())) < rms * _errors(n) and abs(kurtosis - 3) < _errors(n, math.sqrt(24))
+
+
+def _errors(n: int, deviation: float = 1.0) -> float:
+    """Return three standard errors of a mean of n numbers."""
+    return 3 * deviation / math.sqrt(n)
 
 
 def _bounds(module: nn.Module, w: Tensor) -> tuple[float, ...]:

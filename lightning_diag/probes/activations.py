@@ -54,6 +54,7 @@ class ActivationProbe:
         self.readings, self.on_error, self.silent, self.deep = readings, on_error, silent, deep
         self._lineage, self._repeated = Lineage(), RepeatedCalls()
         self.layers: list[Layer] = []
+        self.sequences: dict[str, list[int]] = {}  # layer over a time axis -> what it takes for (samples, steps)
         self.paused = False
         self.seconds = 0.0
         self._root = root
@@ -147,8 +148,12 @@ class ActivationProbe:
         x = main_tensor(args)
         self._take(site, module, activation_kind(module), x, out, own)
         self._inputs(site, args)
-        if self.deep and x is not None and isinstance(module, nn.RNNBase):
-            take_over_time(site, module, x, self.readings)
+        if x is not None and x.dim() == 3 and isinstance(first := getattr(module, "batch_first", None), bool):
+            self.sequences[site] = list(x.shape[:2] if first else x.shape[1::-1])
+        if isinstance(module, nn.RNNBase):
+            self._states(site, output)
+            if self.deep and x is not None:
+                take_over_time(site, module, x, self.readings)
         if self.deep and x is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
             values = plain(x)
             if values is not None and stands_whole(values, x):
@@ -237,6 +242,17 @@ class ActivationProbe:
             self.readings.tensor("activation_gradient", site, sample(values), bins=False)
 
         self._look(take, gradient)
+
+    def _states(self, site: str, output: Any) -> None:
+        """Where the last state of a recurrent layer is used and not its outputs, its gradient stands for theirs."""
+
+        def look(gradient: Tensor) -> None:
+            if self.readings.rms("activation_gradient", site) is None:
+                self._gradient(site, gradient)
+
+        for state in tensors(output[1:]):
+            if state.requires_grad and not state.is_leaf:
+                self._tensor_handles.append(state.register_hook(look))  # type: ignore[no-untyped-call]
 
     def _later_gradient(self, name: str, call: int, gradient: Tensor) -> None:
         self._look(partial(self._repeated.note, name, call), gradient)

@@ -75,7 +75,13 @@ _ACTIVATIONS, _LOSS_CALLS = _functions()
 _DIFFERENCES: Final = frozenset(
     {torch.sub, torch.subtract, Tensor.sub, Tensor.subtract, Tensor.__sub__, Tensor.__rsub__, torch.rsub}
 )
-_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES})
+_PRODUCTS: Final = frozenset({torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__})
+# What gives the same numbers in memory of their own.
+_COPIES: Final = frozenset(
+    {Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.long, Tensor.int, Tensor.to, Tensor.type}
+    | {Tensor.type_as, Tensor.clone, Tensor.contiguous, Tensor.reshape, Tensor.flatten, torch.clone, torch.flatten}
+)
+_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_COPIES})
 
 
 def _owner(module: nn.Module) -> str:
@@ -204,9 +210,12 @@ class FunctionProbe(TorchFunctionMode):
         scope = self._scopes[-1][0] if self._scopes else ""
         if owners & {"metric", "weights"}:
             return
-        if func in _DIFFERENCES:
+        if func in _COPIES:
+            self.losses.copy(args, out)
+            return
+        if func in _DIFFERENCES or func in _PRODUCTS:
             if "loss" not in owners:
-                self.losses.difference(args)
+                (self.losses.difference if func in _DIFFERENCES else self.losses.product)(args)
             return
         if func in _LOSS_CALLS:
             site = self._numbered(_LOSS_CALLS[func])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_diag.probes.lineage import made_by
@@ -14,6 +16,7 @@ from lightning_diag.statistics.views import plain, stands_whole, storage
 
 _MOST_CLASSES = 64
 _MOST_DIFFERENCES = 8
+_MOST_COPIES, _MOST_COPIED = 8, 1 << 16  # copies of the batch's tensors that are followed; elements of one
 
 
 class LossCalls:
@@ -23,7 +26,27 @@ class LossCalls:
         self.readings = readings
         self.calls: list[dict[str, Any]] = []
         self.differences: list[dict[str, Any]] = []
+        self.products: list[dict[str, Any]] = []
         self.batch: dict[int, str] = {}  # storage of the batch's tensors -> path
+        self._copies: list[Tensor] = []  # kept for the step, so that nothing else takes their memory
+
+    def copy(self, args: tuple[Any, ...], out: Any) -> None:
+        """Note that a tensor of the batch was cast or copied; large ones are no targets, and not kept."""
+        path = self.batch.get(storage(args[0]), "") if args and isinstance(args[0], Tensor) else ""
+        if path and isinstance(out, Tensor) and out.numel() <= _MOST_COPIED and len(self._copies) < _MOST_COPIES:
+            self._copies.append(out)
+            self.batch.setdefault(storage(out), path)
+
+    def product(self, args: tuple[Any, ...]) -> None:
+        """Note where a prediction times a tensor of the batch has more numbers than either."""
+        if len(args) < 2 or not all(isinstance(a, Tensor) for a in args[:2]) or len(self.products) == _MOST_DIFFERENCES:
+            return
+        if args[0].dim() == args[1].dim():
+            return
+        for fact in self._against_batch(args):
+            made = math.prod(torch.broadcast_shapes(args[0].shape, args[1].shape))  # type: ignore[no-untyped-call]
+            if made > max(args[0].numel(), args[1].numel()):
+                self.products.append(fact)
 
     def difference(self, args: tuple[Any, ...]) -> None:
         """Note where a prediction and a tensor of the batch are subtracted: the heart of a squared error."""
@@ -33,12 +56,16 @@ class LossCalls:
             or len(self.differences) == _MOST_DIFFERENCES
         ):
             return
+        self.differences += self._against_batch(args)
+
+    def _against_batch(self, args: tuple[Any, ...]) -> list[dict[str, Any]]:
+        """Return what two tensors are, if one is of the batch and the other one learns; else nothing."""
         for prediction, target in (args[:2], args[1::-1]):
             path = self.batch.get(storage(target), "")
             if path and prediction.requires_grad and not target.requires_grad:
                 fact = {"target": path, "prediction_shape": list(prediction.shape), "target_shape": list(target.shape)}
-                self.differences.append(fact | {"made_by": made_by(prediction)})
-                return
+                return [fact | {"made_by": made_by(prediction)}]
+        return []
 
     def call(
         self, site: str, name: str, scope: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any

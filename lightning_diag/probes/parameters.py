@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +26,7 @@ class ParameterProbe:
         readings: where statistics go.
         on_error: called with the exception of a failing measurement.
         deep: whether clones among the units of a layer are counted, too.
-        fresh: whether an optimizer stepped in the batch before, so that its gradients should have been cleared.
+        fresh: ids of the parameters whose optimizer stepped in the batch before: their gradients should be cleared.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class ParameterProbe:
         on_error: Callable[[BaseException], None],
         *,
         deep: bool = True,
-        fresh: bool = False,
+        fresh: Collection[int] = (),
     ) -> None:
         self.readings, self.on_error, self.deep = readings, on_error, deep
-        trained = [p for p in root.parameters() if p.requires_grad and p.dim() > 1] if fresh else []
+        trained = [p for p in root.parameters() if p.requires_grad and p.dim() > 1 and id(p) in fresh]
         self._witnesses = trained[:1] + trained[-1:]  # parameters whose gradients are looked at before a backward pass
         self._uncleared: dict[int, Tensor] = {}
         self.seconds = 0.0

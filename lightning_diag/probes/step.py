@@ -30,7 +30,7 @@ class SampledStep:
         on_error: called with the exception of a failing measurement.
         silent: rectifiers that had silent units in the sample before.
         deep: whether what costs more is measured too: spread across samples, normalization, clones among units.
-        fresh: whether an optimizer stepped in the batch before, so that its gradients should have been cleared.
+        fresh: ids of the parameters whose optimizer stepped in the batch before: their gradients should be cleared.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SampledStep:
         on_error: Callable[[BaseException], None],
         silent: Collection[str] = (),
         deep: bool = True,
-        fresh: bool = False,
+        fresh: Collection[int] = (),
     ) -> None:
         self.readings = Readings()
         self.batch: dict[str, dict[str, Any]] = {}
@@ -141,6 +141,16 @@ class SampledStep:
     def differences(self) -> list[dict[str, Any]]:
         """Where a prediction and a tensor of the batch were subtracted."""
         return self._functions.losses.differences
+
+    @property
+    def products(self) -> list[dict[str, Any]]:
+        """Where multiplying a prediction with a tensor of the batch made more numbers than either has."""
+        return self._functions.losses.products
+
+    @property
+    def sequences(self) -> dict[str, list[int]]:
+        """Recurrent and attention layer -> the numbers of samples and of time steps that it takes its input for."""
+        return self._activations.sequences
 
     @property
     def seconds(self) -> float:

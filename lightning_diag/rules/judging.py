@@ -146,6 +146,7 @@ def _ask(rule: type[Rule] | Rule, history: History, there: Collection[str]) -> t
 
 _LONG = (
     "optimizers", "frozen", "metric_direction", "wiring", "data", "modes", "unregistered", "unfed_norms", "differences",
+    "products", "sequences",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.calls import BINARY, SQUARED_LIKE, Call, differences, first_step, last_step, learned_calls
 from lightning_diag.rules.metrics import words
-from lightning_diag.rules.seen import loss_calls
+from lightning_diag.rules.seen import loss_calls, target_of_data
 
 _CLASSES = Prescription("Use F.cross_entropy with {k} outputs and the class numbers as target (dtype long).")
 _SEVERAL = Prescription("For several labels a sample use F.binary_cross_entropy_with_logits on the same tensors.")
@@ -78,7 +78,7 @@ class LossTargetMismatch:
     def _call(self, call: Call) -> Finding | None:
         if call.loss in SQUARED_LIKE:
             first = loss_calls(call.history)[0].get("site") == call.site
-            path = call.target or (_target(call.history) if first else "")
+            path = call.target or (target_of_data(call.history) if first else "")
             return self._indices(call.history, f"F.{call.loss}", path)
         if not np.isfinite(call.stat("target/min")).any():
             return None
@@ -143,7 +143,11 @@ class LossTargetMismatch:
     def _indices(self, history: History, what: str, path: str) -> Finding | None:
         counts = _counts(history)
         dtype = str((_batch(history).get(path) or {}).get("dtype", ""))
-        if len(counts) < self.min_classes or path != _target(history) or sorted(counts) != list(range(len(counts))):
+        if (
+            len(counts) < self.min_classes
+            or path != target_of_data(history)
+            or sorted(counts) != list(range(len(counts)))
+        ):
             return None
         logged = {w for s in ("train", "validate") for n in history.series_names(s) for w in words(n)}
         classifies, n = bool(logged & _CLASS_METRICS), np.array(list(counts.values()), dtype=np.float64)
@@ -174,10 +178,6 @@ class LossTargetMismatch:
 
 def _batch(history: History) -> dict[str, dict[str, Any]]:
     return dict(history.run.get("batch") or {})
-
-
-def _target(history: History) -> str:
-    return str(((history.run.get("data") or {}).get("target") or {}).get("path") or "")
 
 
 def _counts(history: History) -> dict[int, int]:

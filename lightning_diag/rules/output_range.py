@@ -28,7 +28,7 @@ from lightning_diag.rules.curve import unexplained
 from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.phase import at_steps
 from lightning_diag.rules.rule import Unmeasured, check_range, percent
-from lightning_diag.rules.seen import floats
+from lightning_diag.rules.seen import floats, target_of_data
 
 _LINEAR = Prescription("Remove the {kind} behind the last layer.")
 _SCALE = Prescription(
@@ -211,7 +211,7 @@ class OutputRange:
 
 def _is_loss(history: History, fact: Mapping[str, Any]) -> bool:
     """Tell whether a difference is the loss's error: with the target, or as large as the loss (not an output x - f)."""
-    if fact.get("target") == ((history.run.get("data") or {}).get("target") or {}).get("path"):
+    if fact.get("target") == target_of_data(history):
         return True
     steps, least, most = square_bounds(history, fact)
     loss = at_steps(history, "loss", steps)

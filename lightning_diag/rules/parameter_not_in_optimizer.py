@@ -24,7 +24,8 @@ class ParameterNotInOptimizer:
 
     What it finds:
         Parameters with requires_grad that are in no parameter group although gradients flow through their layer to
-        the loss. An error where they are half of all parameters in use and the fit is not good; info where it is.
+        the loss. An error where they are half of all parameters in use and the fit is poor; an info where it is good
+        and they are not as layers are initialized: pretrained, it seems.
 
     Why it matters:
         Gradients are computed for them and thrown away: they stay random, and accumulate in memory uncleared.
@@ -79,9 +80,16 @@ class ParameterNotInOptimizer:
 
     def _severity(self, history: History, used: bool, share: float) -> Severity:
         fit = fitness(history)
-        if not used or fit == "good":
+        if not used or (fit == "good" and not self._random(history)):
             return Severity.INFO
         return Severity.ERROR if share >= self.min_error_share and fit == "poor" else Severity.WARNING
+
+    def _random(self, history: History) -> bool:
+        """Tell whether what is left out is mostly as it was initialized, and not as it was pretrained."""
+        known = shapes(history)
+        fresh = set(history.run["wiring"].get("fresh_left_out") or ())
+        left = {n: int(np.prod(s)) for n, (s, trainable, o) in known.items() if trainable and o < 0 and len(s) > 1}
+        return sum(left[n] for n in fresh & left.keys()) > self.min_error_share * sum(left.values())
 
     @staticmethod
     def _in_use(history: History, name: str) -> bool:

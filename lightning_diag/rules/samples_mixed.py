@@ -13,29 +13,35 @@ from lightning_diag.records import History, Layer
 from lightning_diag.rules.rule import Unmeasured
 
 _DIM = Prescription("Normalize over the classes: softmax(x, dim=-1), nn.Softmax(dim=-1); dim=0 is the batch.")
+_FIRST = Prescription(
+    "Say how the axes lie: batch_first=True for (samples, time, features); without it the layer expects (time, "
+    "samples, features)."
+)
 _NONE = Prescription("In front of cross_entropy use no softmax at all: it takes logits.")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class SamplesMixed:
-    """A softmax runs over the batch, so that the output of a sample depends on the other samples.
+    """A softmax, a recurrent or an attention layer runs over the batch: samples depend on each other.
 
     What it finds:
         A softmax or log-softmax of a (samples, units) tensor whose sums over the batch are 1 to ``max_error`` in every
-        sample, and whose mean is 1 / batch size, not 1 / units. An error for an output, else a warning. Other mixtures
-        of samples are not seen while training.
+        sample, and whose mean is 1 / batch size, not 1 / units: an error for an output, else a warning. A recurrent or
+        attention layer whose time axis (batch_first) is as long as the batch has samples, and whose sample axis is as
+        long as the batch has time steps: an error. Other mixtures of samples are not seen while training.
 
     Why it matters:
         The samples of a batch compete with each other: the probability of a class depends on the company a sample is
         in, changes with the batch size, and means nothing for a single sample.
 
     When it is silent:
-        Softmax over units; as many units as samples, where both cannot be told apart (contrastive losses); a softmax
-        over the parts of one sample (attention over a set), whose first axis is no batch.
+        Layers that get (time, samples, features) and say so; as many samples as time steps; layers over other axes of
+        the data. Softmax over units; as many units as samples, where both cannot be told apart (contrastive losses); a
+        softmax over the parts of one sample (attention over a set), whose first axis is no batch.
 
     What to do:
-        Give the softmax the axis of the classes.
+        Give the softmax the axis of the classes; tell the layer with batch_first how its axes lie.
 
     Source:
         PyTorch documentation, nn.Softmax (dim); Karpathy, A Recipe for Training Neural Networks (2019), "use backprop
@@ -49,9 +55,15 @@ class SamplesMixed:
     max_error: float = 1e-3
 
     def check(self, history: History) -> Iterator[Finding]:
-        """Yield at most one finding, at the first such softmax."""
+        """Yield at most one finding, at the first layer over time that is turned round, or the first such softmax."""
+        swapped = self._swapped(history)
+        if swapped is not None:
+            yield swapped
+            return
         errors, means = history.table("activation/sample_sum_error"), history.table("activation/mean")
         if not errors.matrix.size or np.isnan(errors.matrix).all():
+            if history.run.get("sequences"):
+                return
             raise Unmeasured("no softmax of a (samples, units) tensor was seen; other mixtures show in no statistic")
         for layer in history.layers:
             if layer.site not in errors.sites:
@@ -66,6 +78,26 @@ class SamplesMixed:
             if self._over_batch(history, layer, mean):
                 yield self._finding(layer, steps, float(error[known].max()), mean)
                 return
+
+    def _swapped(self, history: History) -> Finding | None:
+        """A recurrent or attention layer whose samples are the time steps of the batch, and the other way round."""
+        batch = [tuple(b.get("shape") or ()) for b in (history.run.get("batch") or {}).values() if isinstance(b, dict)]
+        size = ((history.run.get("wiring") or {}).get("train_loader") or {}).get("batch_size")
+        if size is None or any(s[:1] != (size,) for s in batch):  # the samples may lie along another axis on purpose
+            return None
+        for site, (samples, times) in (history.run.get("sequences") or {}).items():
+            if times == size != samples and any(s[1:2] == (samples,) for s in batch):
+                first, last = (int(history.steps[0]), int(history.steps[-1])) if len(history.steps) else (0, 0)
+                message = (
+                    f"{site} takes the {size} samples of the batch for {size} time steps, and the {samples} time steps "
+                    f"for {samples} samples (steps {first} to {last}): what it puts out for a sample depends on the "
+                    "samples before it in the batch, and nothing passes from one time step to the next."
+                )
+                advice, value = (_FIRST,), float(times)
+                return Finding(
+                    self.code, self.name, self.severity, site, first, value, float(samples), message, last, "", advice
+                )
+        return None
 
     @staticmethod
     def _over_batch(history: History, layer: Layer, mean: float) -> bool:

@@ -48,6 +48,11 @@ def target_path(history: History) -> str:
     return str(next(iter([*calls, known, *differences]), "") or "")
 
 
+def target_of_data(history: History) -> str:
+    """Return the path of what looks like the target by its place and values in the batch, "" if it is not known."""
+    return str(((history.run.get("data") or {}).get("target") or {}).get("path") or "")
+
+
 def inputs(history: History, stage: str = "train") -> dict[str, Mapping[str, Any]]:
     """Return path -> what was seen of the tensors of a batch that are no targets and hold real numbers."""
     seen = data(history).get(stage) or {}

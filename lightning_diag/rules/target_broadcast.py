@@ -11,7 +11,7 @@ from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.calls import SQUARED_LIKE, differences, first_step, last_step, learned_calls
 from lightning_diag.rules.rule import Unmeasured
-from lightning_diag.rules.seen import loss_calls
+from lightning_diag.rules.seen import loss_calls, target_of_data
 
 _SHAPE = Prescription("Give both the same shape: target = target.view_as(prediction), or prediction.squeeze(-1).")
 _CHECK = Prescription("Keep it so: assert prediction.shape == target.shape right before the loss.")
@@ -26,7 +26,7 @@ class TargetBroadcast:
     """Prediction and target have different shapes and are broadcast against each other.
 
     What it finds:
-        A loss call, or a difference written by hand, gets a prediction and a target of as many samples but a
+        A loss call, or a difference or product written by hand, gets a prediction and a target of as many samples but a
         different number of axes, (N, 1) and (N,), so that broadcasting makes more numbers, (N, N), than either has:
         each prediction is compared with the targets of all samples. Of a loss call also one output for several
         targets, (N, 1) and (N, C), as info.
@@ -55,7 +55,7 @@ class TargetBroadcast:
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the first loss call or difference where it is so."""
         by_hand = list(history.run.get("differences") or ())
-        if not by_hand and not loss_calls(history):
+        if not by_hand and not loss_calls(history) and not history.run.get("products"):
             raise Unmeasured("no call of a loss function and no difference of prediction and batch was seen")
         seen = 0
         for call in learned_calls(history) if loss_calls(history) else ():
@@ -74,6 +74,12 @@ class TargetBroadcast:
                 pairs = len(shapes[0]) == 3 and shapes[0][1] == 1 < shapes[0][2]  # may be meant: all pairs of vectors
                 level = Severity.INFO if logged_only or pairs else Severity.ERROR
                 yield self._finding(history, "A difference written by hand", shapes, level)
+                return
+        for fact in history.run.get("products") or ():
+            if fact.get("target") == target_of_data(history) and not any(
+                c.get("learns", True) for c in loss_calls(history)
+            ):
+                yield self._finding(history, "A product written by hand", _shapes(fact), Severity.ERROR)
                 return
         if not seen and not by_hand:
             raise Unmeasured("no loss that compares element by element")

@@ -19,6 +19,13 @@ def test_a_small_part_is_a_warning_and_a_good_fit_an_info():
     assert judged(wired(falling_loss(scale=0.1), known=LEFT), RULE)[0].severity == "info"
 
 
+def test_what_stays_as_initialized_is_a_warning_even_in_a_good_fit():
+    made = wired(falling_loss(scale=0.1), known=LEFT, wiring={"fresh_left_out": list(LEFT)[:3]})
+    assert judged(made, RULE)[0].severity == "warning"
+    made = wired(falling_loss(scale=0.1), known=LEFT, wiring={"fresh_left_out": list(LEFT)[:1]})
+    assert judged(made, RULE)[0].severity == "info"
+
+
 def test_healthy_and_frozen():
     assert judged(wired(flat_loss()), RULE) == []
     assert judged(wired(flat_loss(), known={n: [s, False, -1] for n, (s, _, _) in LEFT.items()}), RULE) == []

@@ -34,5 +34,30 @@ def test_as_many_units_as_samples_cannot_be_told():
     assert judged(run(1e-7, 1 / 10, batch=batch, batch_size=10), "samples-mixed") == []
 
 
+def over_time(samples, times, *, size=32, shape=(32, 8, 5)):
+    wiring = {"train_loader": {"batch_size": size}}
+    batch = {"0": {"shape": list(shape)}, "1": {"shape": [shape[0]]}}
+    return history(falling_loss(), batch=batch, wiring=wiring, sequences={"net.rnn": [samples, times]})
+
+
+def test_samples_taken_for_time_steps():
+    (found,) = judged(over_time(8, 32), "samples-mixed")
+    assert (found.severity, found.site) == ("error", "net.rnn")
+    assert "batch_first=True" in found.prescriptions[0].text
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        over_time(32, 8),  # as it should be
+        over_time(32, 32, shape=(32, 32, 5)),  # cannot be told
+        over_time(8, 32, size=8, shape=(32, 8, 5)),  # the batch comes as (time, samples, features)
+        over_time(64, 32),  # another axis, folded
+    ],
+)
+def test_layers_over_time_that_are_right(made):
+    assert judged(made, "samples-mixed") == []
+
+
 def test_absent():
     assert "softmax" in unmeasured(history(falling_loss()), "samples-mixed")

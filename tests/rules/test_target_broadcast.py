@@ -43,6 +43,15 @@ def test_a_difference_beside_a_loss_call_is_info():
     assert judged(made, NAME)[0].severity == "info"
 
 
+def test_a_product_by_hand_with_the_target():
+    made = called("", {}, run={"data": {"train": {"1": {}}, "target": {"path": "1"}}})
+    fact = {"prediction_shape": [32, 1], "target_shape": [32]}
+    made.update_run(products=[{"target": "1", **fact}])
+    assert [f.severity for f in judged(made, NAME)] == ["error"]
+    made.update_run(products=[{"target": "0", **fact}])  # an input is scaled
+    assert "element" in unmeasured(made, NAME)
+
+
 def test_absent():
     assert "no call" in unmeasured(called("", {}), NAME)
     assert "element" in unmeasured(called("cross_entropy", STATS), NAME)
