@@ -16,11 +16,15 @@ from tests.programs import (
     data_faults,
     generative,
     gradients,
+    habits,
+    heads,
     lookalikes,
     losses,
     modes,
     ordinary,
+    pace,
     plans,
+    plumbing,
     questions_code,
     questions_controls,
     questions_inputs,
@@ -30,6 +34,8 @@ from tests.programs import (
     research_targets,
     schedules,
     sequences,
+    signal,
+    tabular,
     training,
     tuning,
     unusual,
@@ -58,8 +64,16 @@ _PAIRS = (
     *tuning.PAIRS,
     *plans.PAIRS,
 )
-SICK: tuple[Program, ...] = tuple(sick for sick, _ in _PAIRS)
-TWINS: tuple[Program, ...] = tuple(twin for _, twin in _PAIRS)
+_MIXED = (
+    *habits.PROGRAMS,
+    *heads.PROGRAMS,
+    *signal.PROGRAMS,
+    *pace.PROGRAMS,
+    *plumbing.PROGRAMS,
+    *tabular.PROGRAMS,
+)  # written blind: by people who saw neither rules nor judgements
+SICK: tuple[Program, ...] = (*(sick for sick, _ in _PAIRS), *(p for p in _MIXED if p.kind == "sick"))
+TWINS: tuple[Program, ...] = (*(twin for _, twin in _PAIRS), *(p for p in _MIXED if p.kind == "twin"))
 HEALTHY: tuple[Program, ...] = (
     *controls.HEALTHY,
     *unusual.HEALTHY,
@@ -68,6 +82,7 @@ HEALTHY: tuple[Program, ...] = (
     *questions_controls.HEALTHY,
     *research_healthy.HEALTHY,
     *research_targets.HEALTHY,
+    *(p for p in _MIXED if p.kind == "healthy"),
 )
 ALL = (*SICK, *TWINS, *HEALTHY)
 

@@ -54,7 +54,10 @@ class TargetLeak:
         shape = (history.run.get("batch") or {}).get(path, {}).get("shape") or ()
         if len(shape) != 2:
             raise Unmeasured("asked of tables alone: in a sequence or image one place may rightly decide")
-        targets = [list(c.get("target_shape") or ()) for c in loss_calls(history)]
+        compared = [*loss_calls(history), *(history.run.get("differences") or ())]
+        if any(c.get("target") == path for c in compared):
+            raise Unmeasured("the input is a target itself: a reconstruction may well read it off")
+        targets = [list(c.get("target_shape") or ()) for c in compared]
         if any(len(t) == 2 and t[1:] == list(shape)[1:] for t in targets):
             raise Unmeasured("the target has the shape of the input: a reconstruction may well read it off")
         distinct = int((data(history)["train"].get(path) or {}).get("distinct") or 0)

@@ -29,3 +29,6 @@ def test_a_few_rows_and_reconstructions_tell_nothing():
     same = run(1.0)
     same.run["losses"] = [{"loss": "mse_loss", "target_shape": [32, 8]}]
     assert "reconstruction" in unmeasured(same, "target-leak")
+    by_hand = run(1.0)
+    by_hand.run["differences"] = [{"target": "0", "target_shape": [32, 3, 3]}]
+    assert "reconstruction" in unmeasured(by_hand, "target-leak")
