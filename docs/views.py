@@ -168,9 +168,15 @@ def _at_site(view: View, site: str, history: History) -> tuple[str, Curve]:
     A sampled value that is NaN is absent, and left out.
     """
     table = history.table(view.statistic)
+    called = [s for s in table.sites if site and s.startswith(f"{site}:")]  # functions of what it puts out
     inside = [s for s in table.sites if site and s.startswith((f"{site}.", f"{site}#"))]
     around = [s for s in table.sites if s and site.startswith(f"{s}.")]
-    own = [s for s in table.sites if s == site] or sorted(inside, key=lambda s: "weight" not in s) or around[-1:]
+    own = (
+        called
+        or [s for s in table.sites if s == site]
+        or sorted(inside, key=lambda s: "weight" not in s)
+        or around[-1:]
+    )
     matrix = table.matrix[:, [table.sites.index(own[0])]] if own else table.matrix
     kept = ~np.isnan(matrix).all(axis=1) if len(table) else np.zeros(0, dtype=np.bool_)
     reduce = np.nanmax if view.most else np.nanmedian

@@ -184,6 +184,7 @@ class Observer:
             "differences": seen.differences,
             "products": seen.products,
             "sequences": seen.sequences,
+            "reshapes": seen.reshapes,
             "batch": seen.batch,
             "batch_size": self._size,
         }
@@ -223,7 +224,7 @@ class Observer:
                 self._sources = sources(self.module)
                 self.history.update_run(source=self._sources.get("", ""))
             self.history.set_layers([replace(x, source=source_of(x.site, self._sources)) for x in layers])
-        for key in ("losses", "differences", "products", "sequences", "batch"):
+        for key in ("losses", "differences", "products", "sequences", "reshapes", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})
         self.history.update_run(**{key: known[key] for key in FACTS if known.get(key)})

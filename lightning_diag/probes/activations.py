@@ -24,6 +24,7 @@ from lightning_diag.statistics.sampling import sample
 from lightning_diag.statistics.units import BOUNDED, RECTIFIERS, saturation, unit_max
 from lightning_diag.statistics.views import main_tensor, plain, stands_whole, tensors
 
+_MOST_SUMMED = 1 << 20  # elements of a softmax that are summed over the batch
 _LEAST_ROWS = 4  # samples of a batch that can be told apart
 MOST_CALLS = 8  # calls of one module in a step that get a site of their own; later ones are not observed
 
@@ -203,6 +204,11 @@ class ActivationProbe:
             return found[3]
         return unit_axis(module, values, self._before)
 
+    def maker(self, x: Tensor) -> str:
+        """Return the module that made a tensor, or made what a function made it of; "" if it is not known."""
+        found = self._maker(x)
+        return "" if found is None else found[0].partition(":")[0].partition("#")[0]
+
     def prediction(self, x: Tensor) -> None:
         """Note that a loss was called with this tensor: what made it is an output."""
         if (maker := self._maker(x)) is not None:
@@ -214,7 +220,7 @@ class ActivationProbe:
             self.readings.silence(
                 site, silent, values.shape[0], self._above.pop(site.split("#")[0] if module else site, None)
             )
-        if kind in ("softmax", "log_softmax") and values.dim() == 2 and values.shape[0] > 1:
+        if kind in ("softmax", "log_softmax") and values.dim() > 1 < values.shape[0] and values.numel() <= _MOST_SUMMED:
             sums = (values.float().exp() if kind == "log_softmax" else values.float()).sum(0)
             self.readings.scalar("activation/sample_sum_error", site, (sums - 1).abs().amax())
         if kind in BOUNDED and values.dim() > 1:

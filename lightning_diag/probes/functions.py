@@ -17,6 +17,7 @@ from lightning_diag.graph import activation_kind, clean, fusing, is_metric
 from lightning_diag.probes.hooks import Hook
 from lightning_diag.probes.losses import LossCalls
 from lightning_diag.probes.readings import Readings, measuring
+from lightning_diag.statistics.views import storage
 
 _KINDS: Final[dict[str, tuple[str, ...]]] = {
     "relu": ("relu", "relu_"),
@@ -81,7 +82,10 @@ _COPIES: Final = frozenset(
     {Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.long, Tensor.int, Tensor.to, Tensor.type}
     | {Tensor.type_as, Tensor.clone, Tensor.contiguous, Tensor.reshape, Tensor.flatten, torch.clone, torch.flatten}
 )
-_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_COPIES})
+_RESHAPES: Final = frozenset(
+    {Tensor.view, Tensor.reshape, torch.reshape, Tensor.unflatten, Tensor.flatten, torch.flatten}
+)
+_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_COPIES, *_RESHAPES})
 
 
 def _owner(module: nn.Module) -> str:
@@ -93,11 +97,11 @@ def _owner(module: nn.Module) -> str:
     return "activation" if activation_kind(module) else "metric" if is_metric(module) else ""
 
 
-MOST_CALLS = 8  # functional calls of one kind in one scope, and loss calls, that are observed in a step
+MOST_CALLS = 8  # functional calls of one kind behind one module, and loss calls, that are observed in a step
 
 
 class FunctionProbe(TorchFunctionMode):
-    """Sees functional activations with the module they run in, and loss calls, while it is open.
+    """Sees functional activations with the module they get their input from (or run in), and loss calls.
 
     It never changes an argument or a result. Calls inside an activation module of torch, a metric or another loss are
     theirs, not counted again. Close it before the backward pass.
@@ -120,7 +124,10 @@ class FunctionProbe(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.on_activation, self.on_prediction, self.on_error = on_activation, on_prediction, on_error
+        self.maker: Callable[[Tensor], str] = lambda _: ""  # the module that made a tensor, "" if it is not known
         self.losses = LossCalls(readings)
+        self.batch_size = 0  # of all tensors of the batch, 0 where they differ
+        self.reshapes: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._root = root
         self._open = False
@@ -210,8 +217,11 @@ class FunctionProbe(TorchFunctionMode):
         scope = self._scopes[-1][0] if self._scopes else ""
         if owners & {"metric", "weights"}:
             return
+        if func in _RESHAPES:
+            self._reshaped(scope, args, out)
         if func in _COPIES:
             self.losses.copy(args, out)
+        if func in _COPIES or func in _RESHAPES:
             return
         if func in _DIFFERENCES or func in _PRODUCTS:
             if "loss" not in owners:
@@ -226,11 +236,36 @@ class FunctionProbe(TorchFunctionMode):
         if owners & {"activation", "loss"} or not isinstance(x, Tensor) or not isinstance(out, Tensor):
             return
         kind = _ACTIVATIONS[func]
-        site = self._numbered(f"{scope}:{kind}")
+        site = self._numbered(f"{self.maker(x) or scope}:{kind}")
         if site:
             self.on_activation(site, kind, x, out)
+
+    def _reshaped(self, scope: str, args: tuple[Any, ...], out: Any) -> None:
+        """Note where samples get among each other because a reshape did what a transpose should have done."""
+        x = args[0] if args else None
+        if not isinstance(x, Tensor) or not isinstance(out, Tensor) or len(self.reshapes) == MOST_CALLS:
+            return
+        computed = x.grad_fn is not None or bool(self.losses.batch.get(storage(x)))
+        if computed and tears_samples(tuple(x.shape), tuple(out.shape), self.batch_size):
+            self.reshapes.append({"site": scope, "from": list(x.shape), "to": list(out.shape)})
 
     def _numbered(self, base: str) -> str:
         call = self._calls.get(base, 0)
         self._calls[base] = call + 1
         return "" if call >= MOST_CALLS else base if call == 0 else f"{base}#{call}"
+
+
+def tears_samples(before: tuple[int, ...], after: tuple[int, ...], samples: int) -> bool:
+    """Tell whether a reshape moves the axis of the samples, which only a transpose can do without tearing them.
+
+    Example:
+        >>> tears_samples((12, 32, 8), (32, 96), 32), tears_samples((32, 12, 8), (12, 32, 8), 32)
+        (True, True)
+        >>> tears_samples((32, 12, 8), (32, 96), 32), tears_samples((1, 32, 8), (32, 8), 32)
+        (False, False)
+    """
+    if samples < 2 or min(len(before), len(after)) < 2:
+        return False
+    from_second = before[1] == samples == after[0] and before[0] > 1 and before[0] % samples != 0
+    to_second = before[0] == samples == after[1] and before[1] == after[0] > 1 and before[1] != samples
+    return from_second or to_second

@@ -48,10 +48,10 @@ def source_of(site: str, known: dict[str, str]) -> str:
     """Return the place of a site (a call of a module, or a function within it), "" if unknown.
 
     Example:
-        >>> source_of("net.0.relu#1", {"": "train.py:3", "net.0": "train.py:9"})
+        >>> source_of("net.0:relu#1", {"": "train.py:3", "net.0": "train.py:9"})
         'train.py:9'
     """
-    name = site.split("#", 1)[0]
+    name = site.partition(":")[0].partition("#")[0]
     while name and name not in known:
         name = name.rpartition(".")[0]
     return known.get(name, "")

@@ -54,6 +54,7 @@ class SampledStep:
         self._activations = ActivationProbe(module, self.readings, on_error, silent, deep=deep)
         seen = self._activations
         self._functions = FunctionProbe(module, self.readings, seen.function, seen.prediction, on_error)
+        self._functions.maker = seen.maker
         self._parameters = ParameterProbe(module, self.readings, on_error, deep=deep, fresh=fresh)
         self._eager = EagerStep() if eager else None
         self._guard = OutOfMemoryGuard(module, self._give_up) if guarded else None
@@ -63,6 +64,8 @@ class SampledStep:
         """Take the batch and attach everything."""
         self.batch = take_batch(batch, self.readings)
         self._functions.losses.batch = {storage(t): path for path, t in batch_tensors(batch) if storage(t)}
+        sizes = {t.shape[0] for _, t in batch_tensors(batch) if t.dim()}
+        self._functions.batch_size = sizes.pop() if len(sizes) == 1 else 0
         if not self._forward:
             return
         if self._eager is not None:
@@ -146,6 +149,11 @@ class SampledStep:
     def products(self) -> list[dict[str, Any]]:
         """Where multiplying a prediction with a tensor of the batch made more numbers than either has."""
         return self._functions.losses.products
+
+    @property
+    def reshapes(self) -> list[dict[str, Any]]:
+        """Where a reshape put parts of several samples together."""
+        return self._functions.reshapes
 
     @property
     def sequences(self) -> dict[str, list[int]]:

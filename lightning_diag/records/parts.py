@@ -47,9 +47,10 @@ class Table:
 class Layer:
     """One observed call of a module, in order of execution.
 
-    ``site`` is the qualified module name (``name#1`` for the second call of a shared module in one forward
-    pass). ``role`` is "output" for the layer whose result the loss sees and the activation directly behind
-    it, else "hidden". ``activation`` is the lower-case kind ("relu", "tanh", ...) of an activation, or "".
+    ``site`` is the qualified module name (``name#1`` for the second call of a shared module in one forward pass);
+    that of a functional activation is ``name:relu``, the name being that of the module that made its input, or that it
+    was called in. ``role`` is "output" for the layer whose result the loss sees and the activation directly behind it,
+    else "hidden". ``activation`` is the lower-case kind ("relu", "tanh", ...) of an activation, or "".
     ``follows`` is the site that made this layer's input, "" if unknown. ``parameters`` are qualified names.
     ``straight`` is, for an affine layer, the affine layer that feeds it with nothing but affine operations between.
     """

@@ -64,7 +64,12 @@ class CancelledBias:
             if not norm.type.startswith(("BatchNorm", "SyncBatchNorm", "LazyBatchNorm")) or before is None:
                 continue
             alone = sum(x.follows == before.site for x in history.layers) == 1
-            if is_affine(before) and alone and norm.site not in resting and self._cancelled(history, before):
+            if (
+                (is_affine(before) or before.type.startswith("ConvTranspose"))
+                and alone
+                and norm.site not in resting
+                and self._cancelled(history, before)
+            ):
                 found.append((before, norm))
         if not found:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -13,7 +14,7 @@ from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import data, loss_calls, seen_steps
 
 _CLASSIFYING = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-_ROWS = 100
+_ROWS, _FEW_CLASSES = 100, 16
 _WEIGHT = Prescription(
     "Weight the classes by 1 / frequency: nn.CrossEntropyLoss(weight=w), or pos_weight in BCEWithLogitsLoss."
 )
@@ -28,8 +29,8 @@ class ClassImbalance:
     What it finds:
         A class that is ``rarity`` times rarer than it would be among equals, was present ``min_present`` times in the
         last samples, and is found in less than ``min_recall`` of these cases, because it is hardly ever predicted.
-        Info where the classes are that uneven and the rare ones are found; info as well where a class that the network
-        has an output for never came.
+        Info where the classes are that uneven and the rare ones are found, or are symbols of a language; info as well
+        where a class that the network has an output for never came.
 
     Why it matters:
         A network that always says "the majority" has a low loss and a high accuracy, and is of no use for what
@@ -86,7 +87,8 @@ class ClassImbalance:
                 + (f" (as {len(ignored) - 1} more classes)" if len(ignored) > 1 else "")
                 + ". The majority alone makes the loss low, so the rare class is not learned."
             )
-            yield self._finding(history, self.severity, recall, self.min_recall, message)
+            level = Severity.INFO if _of_language(history, len(counts)) else self.severity
+            yield self._finding(history, level, recall, self.min_recall, message)
         elif rare:
             few = min(rare, key=lambda c: counts[c])
             share = counts[few] / total
@@ -101,3 +103,11 @@ class ClassImbalance:
         step, last = seen_steps(history)
         advice = (_WEIGHT, _SAMPLE)
         return Finding(self.code, self.name, severity, "", step, value, limit, message, last, "", advice)
+
+
+def _of_language(history: History, classes: int) -> bool:
+    """Tell whether the classes are symbols, of which a sample has several: those of a language are never balanced."""
+    calls = [c for c in loss_calls(history) if c.get("loss") in _CLASSIFYING]
+    places = math.prod(calls[0].get("target_shape") or (0,)) if calls else 0
+    samples = history.run.get("batch_size") or places
+    return classes > _FEW_CLASSES and places >= 2 * samples

@@ -25,11 +25,13 @@ from lightning_diag.rules.metrics import already_good, is_improving
 from lightning_diag.rules.phase import is_running, loss_breaks, pick, steps_seen
 from lightning_diag.rules.rule import Unmeasured, check_range
 from lightning_diag.rules.seen import inputs
+from lightning_diag.rules.trivial import is_stuck_at, trivial_loss
 from lightning_diag.trends import descent
 
 _BEFORE = Prescription("Look at the layers before: dead or saturated units, a constant input, weights decayed to zero.")
 _ONE = Prescription("One unit: use torch.sigmoid and F.binary_cross_entropy_with_logits, or give the layer 2 outputs.")
 _OVERFIT = Prescription("Train on one batch: Trainer(overfit_batches=1); outputs must then differ between samples.")
+_TRIVIAL = 0.1  # share that is next to nothing where the loss says the same
 _LOGITS = ("cross_entropy", "nll_loss", *BINARY)
 
 
@@ -42,7 +44,8 @@ class CollapsedOutput:
         In the second half of the run the predictions of different samples of a batch differ by less than ``max_share``
         (of logits and probabilities absolutely, which is what changes no decision; of numbers compared with the spread
         of the targets and with their own size), in all samples but one in ten, while targets differ and the loss does
-        not fall. Or, from the first step on, a softmax over a single unit, which is always 1.
+        not fall; a tenth is as little for a reconstruction whose loss rests at that of a constant. Or, from the first
+        step on, a softmax over a single unit, which is always 1.
 
     Why it matters:
         A constant ignores its input. The best it can do is the mean target or the most frequent class.
@@ -85,12 +88,16 @@ class CollapsedOutput:
             raise Unmeasured("several optimizers: an opponent's output may rightly be constant")
         if steps_seen(history) < self.min_steps * (4 if is_running(history) else 1):
             raise Unmeasured(f"{steps_seen(history)} steps; {self.min_steps} are needed")
-        if not history.run.get("data") or not inputs(history) or loss_breaks(history) or self._learns(history):
+        stuck = is_stuck_at(history, trivial_loss(history))
+        if not history.run.get("data") or loss_breaks(history):
+            return
+        if not stuck and (not inputs(history) or self._learns(history)):
             return
         for seen in [self._of_call(c) for c in calls] + [self._of_difference(history, f) for f in by_hand[-1:]]:
             steps, share, rare, what = seen
             late = steps >= steps_seen(history) // 2
-            if late.sum() >= self.min_samples and float((share[late] < self.max_share).mean()) >= 0.9:
+            limit = _TRIVIAL if stuck and not inputs(history) else self.max_share
+            if late.sum() >= self.min_samples and float((share[late] < limit).mean()) >= 0.9:
                 yield self._collapsed(history, steps[late], share[late], rare, what)
                 return
 
@@ -135,10 +142,11 @@ class CollapsedOutput:
     def _collapsed(self, history: History, steps: Ints, share: Floats, rare: bool, what: str) -> Finding:
         outputs = [x.site for x in history.layers if x.role == "output"]
         first, last, value = int(steps[0]), int(steps[-1]), float(np.median(share))
+        stuck = " and the loss stays at that of a constant" if value >= self.max_share else ""
         message = (
             f"The predictions {what} differ between the samples of a batch by {value:.2g} (median of {len(steps)} "
-            f"samples, steps {first} to {last}; less than {self.max_share:g} is nothing), while targets differ and the "
-            "loss does not fall. The model ignores its input."
+            f"samples, steps {first} to {last}; less than {self.max_share:g} is nothing){stuck}, while targets differ "
+            "and the loss does not fall. The model ignores its input."
         )
         level = Severity.INFO if rare else Severity.ERROR
         site = outputs[-1] if outputs else ""

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -101,7 +102,13 @@ def judge(history: History, rules: Rules, select: Selectors = (), ignore: Ignore
         outcomes[rule.name] = outcome
     if crash := history.run.get("crash"):
         outcomes["diagnostics"] = Outcome("crashed", str(crash))
-    return Report(fold(findings), outcomes, infos(asked), _facts(history))
+    return Report(tuple(_at_module(f) for f in fold(findings)), outcomes, infos(asked), _facts(history))
+
+
+def _at_module(found: Finding) -> Finding:
+    """Place what is found at a functional call ("fc1:relu") at the module whose output the call gets ("fc1")."""
+    module, colon, _ = found.site.partition(":")
+    return replace(found, site=module) if module and colon else found
 
 
 def with_loss(history: History) -> History:
@@ -146,7 +153,7 @@ def _ask(rule: type[Rule] | Rule, history: History, there: Collection[str]) -> t
 
 _LONG = (
     "optimizers", "frozen", "metric_direction", "wiring", "data", "modes", "unregistered", "unfed_norms", "differences",
-    "products", "sequences",
+    "products", "sequences", "reshapes",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ _FIND = Prescription("Search it: Tuner(trainer).lr_find(model).", {"lr": "search
 _WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
 _ARRIVED = 0.05  # of the first loss: swings on the way there did no harm
 _ENOUGH, _SWINGS, _FEW = 40, 3, 12
+_ABOVE, _NOTHING, _FASTER = 3.0, 0.8, 5.0
 _POOR, _DIED, _MOST, _SHRANK = 0.5, 0.25, 0.5, 0.2
 
 
@@ -77,11 +78,14 @@ class LearningRateTooHigh:
         if not np.isfinite(level) or ill_from_start(history) or self._shrank(history, names):
             return
         harm = self._harm(history, values, broken=broken)
+        if not harm and level > self.long_single and self._last(history, names):
+            harm = self._little(history)
         stays = "does not fall" in harm or "ignores its input" in harm
         passing = stays and level <= self.long_single and not self._last(history, names)
         if not harm or passing:
             return
         rate = max(float(np.nanmax(s.values)) for s in rates(history).values() if len(s))
+        site = _fastest(history) or site
         message = (
             f"At learning rate {rate:.3g} a step changes the weights by up to {level:.2g} of "
             f"their own size (step {first}), and "
@@ -143,6 +147,14 @@ class LearningRateTooHigh:
         return float(np.nanquantile(np.median(late, axis=0), 1 - self.min_matrices)) > self.long_step
 
     @staticmethod
+    def _little(history: History) -> str:
+        """Return what is wrong where weights are thrown about to the end and about nothing was learned."""
+        left = unexplained(history)
+        if not left > _NOTHING or already_good(history) or several_optimizers(history):
+            return ""
+        return f"the loss ends at {percent(left)} of that of a predictor that ignores its input"
+
+    @staticmethod
     def _harm(history: History, values: Floats, *, broken: bool) -> str:
         """Return what long steps did, "" where they did no harm."""
         loss = loss_descent(history)
@@ -162,6 +174,9 @@ class LearningRateTooHigh:
         trivial = trivial_loss(history)
         if is_stuck_at(history, trivial):
             return f"the loss stays at {loss.end:.4g}, that of a predictor that ignores its input ({trivial:.4g})"
+        above = stood_above(values)
+        if above > 0:
+            return f"the loss stood at {above:.3g} for a while, far above its start ({np.median(values[:3]):.3g})"
         arrived = float(np.median(values[-10:])) < _ARRIVED * float(np.median(values[:3]))
         if swings(values) >= _SWINGS and not arrived:
             return f"the loss gave back half of its gain {swings(values)} times"
@@ -175,6 +190,24 @@ class LearningRateTooHigh:
         if dead > _MOST and early.max() > 1.5 * start:
             return f"the loss shot up to {early.max():.3g} at first, and {percent(dead)} of the units of a layer died"
         return f"{percent(dead)} of the units of a layer died in the first samples" if dead > _DIED and poor else ""
+
+
+def _fastest(history: History) -> str:
+    """Return the first parameter of the group whose learning rate is far above that of all others, "" without one."""
+    groups = [g for o in history.run.get("optimizers") or () for g in o.get("groups") or () if g.get("parameters")]
+    by_rate = sorted(groups, key=lambda g: -float(g.get("lr") or 0.0))
+    if len(by_rate) < 2 or float(by_rate[0].get("lr") or 0.0) < _FASTER * float(by_rate[1].get("lr") or 0.0):
+        return ""
+    return str(by_rate[0]["parameters"][0])
+
+
+def stood_above(values: Floats) -> float:
+    """Return the highest level of a twentieth of the run if that is three times the start or more, else 0."""
+    start, n = float(np.median(values[:3])), max(8, len(values) // 20)
+    if len(values) < 3 * n or start <= 0:
+        return 0.0
+    levels = [float(np.median(values[i : i + n])) for i in range(0, len(values) - n + 1, n)]
+    return max(levels) if max(levels) > _ABOVE * start else 0.0
 
 
 def ill_from_start(history: History) -> bool:

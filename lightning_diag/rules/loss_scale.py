@@ -14,12 +14,14 @@ from lightning_diag.records import Floats, History
 from lightning_diag.rules.calls import Call, differences, first_step, last_step, learned_calls, square_bounds
 from lightning_diag.rules.phase import at_steps, first_break, is_running, loss_breaks, loss_descent, matrices, pick
 from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.rules.trivial import trivial_loss
 from lightning_diag.trends import is_plateau, medians
 
 _MEAN = Prescription("Take the mean: reduction='mean', or .mean() in place of .sum().")
 _FACTOR = Prescription("Take the factor out of the loss (it is {k:.3g}), or divide the learning rate by it.")
 _SCALED: Final = ("SGD", "ASGD")  # their step is as long as the gradient; all others divide by its size
 _SANE = 0.3  # of its size; a first step that changes a weight by less does not make a run explode
+_NOTHING = 0.8  # of the loss of a predictor that ignores its input: about nothing was learned
 _MUCH = 8.0  # a factor that a learning rate is seldom wrong by without being wrong itself
 
 
@@ -55,7 +57,7 @@ class LossScale:
     severity: ClassVar[Severity] = Severity.ERROR
     needs: ClassVar[tuple[str, ...]] = ("loss", "update/ratio")
     long_step: float = 0.1
-    short_step: float = 1e-4
+    short_step: float = 1e-3
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
@@ -85,7 +87,9 @@ class LossScale:
             return
         usual = float(np.median(rows))
         slow = loss.kind in ("flat", "slight") or (
-            loss.kind == "falling" and loss.relative < 0.3 and not is_plateau(history.series("loss").values)
+            loss.kind == "falling"
+            and loss.relative < 0.3
+            and (not is_plateau(history.series("loss").values) or self._knows_nothing(history))
         )
         sane = self.short_step < usual / factor < self.long_step
         if slow and not is_running(history) and usual < self.short_step and sane:
@@ -107,6 +111,13 @@ class LossScale:
         if len(calls) > 1:
             raise Unmeasured("several losses are added: which is too large is not known")
         return _of_call(calls[0])
+
+    @staticmethod
+    def _knows_nothing(history: History) -> bool:
+        """Tell whether the loss call, without the factor, ends about where a predictor that ignores its input is."""
+        values = learned_calls(history)[0].stat("loss_call/value")
+        values = values[np.isfinite(values)]
+        return len(values) > 0 and bool(np.median(values[-5:]) > _NOTHING * trivial_loss(history))
 
     @staticmethod
     def _rose(history: History) -> bool:

@@ -13,7 +13,7 @@ from lightning_diag.records import History
 from lightning_diag.rules.fitness import Held, column, execution_place, fitness, held
 from lightning_diag.rules.phase import is_running
 from lightning_diag.rules.rule import Unmeasured, between, percent
-from lightning_diag.rules.seen import loss_calls
+from lightning_diag.rules.seen import floats, inputs, loss_calls
 
 _CUT = Prescription(
     "Look for what cuts the graph behind it: .detach(), .data, .item(), .numpy(), torch.tensor(x), torch.no_grad(), "
@@ -21,6 +21,7 @@ _CUT = Prescription(
 )
 _UNUSED = Prescription("Call the module in forward(), or remove it; set requires_grad=False where it rests on purpose.")
 
+_HUGE = 10.0  # root mean square of an input, where 1 is usual
 # Parts that well-known models run although few programs use what they put out.
 _SPARE = {"aux", "aux1", "aux2", "auxlogits", "auxiliary", "aux_head", "aux_classifier", "pooler"}
 
@@ -87,7 +88,9 @@ class NoGradient:
             return False
         if any(p.absent.all() and _moves(history, p.name) for p in parameters):
             return False
-        return all(p.absent.all() for p in parameters) or not (_flat(history) or _all_zero(history))
+        return all(p.absent.all() for p in parameters) or not (
+            _flat(history) or _all_zero(history) or _swamped(history)
+        )
 
     def _cut(self, history: History, ran: dict[str, list[Held]], known: list[Held], total: int) -> Finding:
         place = execution_place(history)
@@ -166,6 +169,15 @@ def _flat(history: History) -> bool:
         if len(silent) and float(silent.mean()) >= 0.5:
             return True
     return False
+
+
+def _swamped(history: History) -> bool:
+    """Tell whether inputs are so large that what saturates on them passes exact zeros: unnormalized-input says so."""
+    try:
+        seen = inputs(history).values()
+    except Unmeasured:
+        return False
+    return any(np.hypot(floats(f, "mean"), floats(f, "std")).max(initial=0.0) > _HUGE for f in seen)
 
 
 def _all_zero(history: History) -> bool:

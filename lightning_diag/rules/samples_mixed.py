@@ -17,6 +17,10 @@ _FIRST = Prescription(
     "Say how the axes lie: batch_first=True for (samples, time, features); without it the layer expects (time, "
     "samples, features)."
 )
+_TRANSPOSE = Prescription(
+    "Move axes with x.transpose(0, 1) or x.permute(...), then flatten; view and reshape only cut the numbers anew, in "
+    "the order in which they lie."
+)
 _NONE = Prescription("In front of cross_entropy use no softmax at all: it takes logits.")
 
 
@@ -29,7 +33,8 @@ class SamplesMixed:
         A softmax or log-softmax of a (samples, units) tensor whose sums over the batch are 1 to ``max_error`` in every
         sample, and whose mean is 1 / batch size, not 1 / units: an error for an output, else a warning. A recurrent or
         attention layer whose time axis (batch_first) is as long as the batch has samples, and whose sample axis is as
-        long as the batch has time steps: an error. Other mixtures of samples are not seen while training.
+        long as the batch has time steps: an error. A view or reshape that moves the axis of the samples, as
+        (time, samples, features) to (samples, time * features): an error. Other mixtures are not seen while training.
 
     Why it matters:
         The samples of a batch compete with each other: the probability of a class depends on the company a sample is
@@ -56,13 +61,13 @@ class SamplesMixed:
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, at the first layer over time that is turned round, or the first such softmax."""
-        swapped = self._swapped(history)
-        if swapped is not None:
-            yield swapped
-            return
+        for found in (self._swapped(history), self._torn(history)):
+            if found is not None:
+                yield found
+                return
         errors, means = history.table("activation/sample_sum_error"), history.table("activation/mean")
         if not errors.matrix.size or np.isnan(errors.matrix).all():
-            if history.run.get("sequences"):
+            if history.run.get("sequences") or history.run.get("reshapes"):
                 return
             raise Unmeasured("no softmax of a (samples, units) tensor was seen; other mixtures show in no statistic")
         for layer in history.layers:
@@ -97,6 +102,23 @@ class SamplesMixed:
                 return Finding(
                     self.code, self.name, self.severity, site, first, value, float(samples), message, last, "", advice
                 )
+        return None
+
+    def _torn(self, history: History) -> Finding | None:
+        """A reshape where a transpose was meant."""
+        for fact in history.run.get("reshapes") or ():
+            first, last = (int(history.steps[0]), int(history.steps[-1])) if len(history.steps) else (0, 0)
+            before, after = tuple(fact["from"]), tuple(fact["to"])
+            site = str(fact.get("site") or "")
+            message = (
+                f"A view or reshape in {site or 'the training step'} makes {before} into {after} (steps {first} to "
+                f"{last}). It moves the axis of the samples without moving the numbers: each row it gives holds pieces "
+                "of several samples, so that the output of one depends on the others."
+            )
+            value, nothing = float(before[1]), float("nan")
+            return Finding(
+                self.code, self.name, self.severity, site, first, value, nothing, message, last, "", (_TRANSPOSE,)
+            )
         return None
 
     @staticmethod

@@ -26,6 +26,7 @@ from lightning_diag.rules.seen import planned
 
 _MORE = Prescription("Train for two to four times as many epochs.", {"max_epochs": "x3"})
 _STOP = Prescription('Let EarlyStopping(monitor="val_loss", patience=10) decide when to stop.')
+_WATCH = Prescription('Tell it what to watch and where to: EarlyStopping(monitor="val_loss", mode="min", patience=10).')
 _GOOD, _BARELY = 0.95, 0.5
 
 
@@ -36,18 +37,18 @@ class StoppedTooEarly:
 
     What it finds:
         At the end of a run that took all its planned steps, the training loss and, where it is logged, the validation
-        loss still fall at more than ``max_pace`` of their average pace over the run, beyond noise. An
-        exponential approach
-        falls at that pace for as long as fewer than about 1.3 time constants have passed.
+        loss still fall at more than ``max_pace`` of their average pace over the run, beyond noise. An exponential
+        approach falls at that pace for as long as fewer than about 1.3 time constants have passed. Or EarlyStopping
+        ended the run although the last validation was the best in every loss and score that is logged.
 
     Why it matters:
         The number of epochs is the second most frequent fault in published collections of real ones. As long as
         the loss falls at such a pace, more of the same helps, and all other conclusions are premature.
 
     When it is silent:
-        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping, an exception or an
-        interrupt; a time limit. Info: runs of less than ``min_steps`` steps and ``min_epochs`` epochs (smoke runs), or
-        of one epoch in which the loss came below half of that of a guess.
+        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping after the best, an
+        exception or an interrupt; a time limit. Info: runs of less than ``min_steps`` steps and ``min_epochs`` epochs
+        (smoke runs), or of one epoch in which the loss came below half of that of a guess.
 
     What to do:
         Train for two to four times as many epochs, and let EarlyStopping on the validation loss end it.
@@ -74,6 +75,8 @@ class StoppedTooEarly:
             raise Unmeasured("too few losses, or losses whose course says nothing")
         taken, plan = steps_seen(history), planned(history)
         ended = str(history.run.get("status", "finished")) == "finished"
+        if ended and taken < 0.98 * plan:
+            yield from self._cut_short(history, taken, plan)
         if not ended or taken < 0.98 * plan:
             return  # stopped by early stopping, a person or a fault, not by the number of epochs
         if rate_share(history, np.array([taken - 1]))[0] < 0.3 or _is_good(history):
@@ -100,6 +103,27 @@ class StoppedTooEarly:
         )
         yield Finding(
             self.code, self.name, severity, "", taken - 1, train, self.max_pace, message, taken - 1, "", (_MORE, _STOP)
+        )
+
+    def _cut_short(self, history: History, taken: int, plan: int) -> Iterator[Finding]:
+        """Yield a finding where EarlyStopping ended a run that had just validated better than ever."""
+        callbacks = (history.run.get("wiring") or {}).get("callbacks") or ()
+        name, _, loss = validation_loss(history)
+        scores = {n: -v for n, v in best_scores(history)} | ({name: loss} if name else {})
+        watched = {n: v[np.isfinite(v)] for n, v in scores.items()}
+        watched = {n.removeprefix("metric/"): v for n, v in watched.items() if len(v) >= 4}
+        if "EarlyStopping" not in callbacks or not watched or _is_good(history):
+            return
+        if not all(int(np.argmin(v)) == len(v) - 1 and improves(v) for v in watched.values()):
+            return
+        message = (
+            f"EarlyStopping ended the run at step {taken} of {plan}, although the last validation was the best of all "
+            f"{len(next(iter(watched.values())))} ({', '.join(watched)}). It watches something else, in the wrong "
+            "direction (mode), or with too little patience."
+        )
+        value = taken / plan
+        yield Finding(
+            self.code, self.name, self.severity, "", taken - 1, value, 1.0, message, taken - 1, "", (_WATCH, _MORE)
         )
 
     @staticmethod

@@ -76,13 +76,18 @@ class TargetBroadcast:
                 yield self._finding(history, "A difference written by hand", shapes, level)
                 return
         for fact in history.run.get("products") or ():
-            if fact.get("target") == target_of_data(history) and not any(
+            if self._is_target(history, str(fact.get("target"))) and not any(
                 c.get("learns", True) for c in loss_calls(history)
             ):
                 yield self._finding(history, "A product written by hand", _shapes(fact), Severity.ERROR)
                 return
         if not seen and not by_hand:
             raise Unmeasured("no loss that compares element by element")
+
+    @staticmethod
+    def _is_target(history: History, path: str) -> bool:
+        """Tell whether a tensor of the batch is the target; where nothing says which it is, the last one is taken."""
+        return path == (target_of_data(history) or next(reversed(history.run.get("batch") or {}), ""))
 
     def _finding(self, history: History, what: str, shapes: tuple[Shape, Shape], level: Severity) -> Finding:
         first, last, n = first_step(history), last_step(history), shapes[0][0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ def trivial_loss(history: History) -> float:
     """Return the loss of the best constant that is known from the outside, NaN where there is none.
 
     Cross entropy: log of the number of classes, that of equal probabilities, with any label smoothing. Binary cross
-    entropy: the entropy of the mean target. Squared error: the variance of the targets. Only for a single call of
+    entropy: the entropy of the mean target. Squared error: the variance of the targets (the mean
+    of theirs where a sample has several). Only for a single call of
     an unweighted mean: of a sum of several terms nobody knows which is which.
     """
     calls: list[dict[str, Any]] = list(history.run.get("losses") or ())
@@ -28,10 +31,18 @@ def trivial_loss(history: History) -> float:
         return float(np.log(classes)) if classes > 1 and "int" in str(call.get("target_dtype")) else float("nan")
     mean, square = (_average(history, f"target/{s}", str(call.get("site")), power=p) for s, p in _MOMENTS)
     if kind == "mse_loss":
-        return square - mean**2
+        return _of_features(history, call) or square - mean**2
     if kind in ("binary_cross_entropy", "binary_cross_entropy_with_logits") and 0 < mean < 1:
         return float(-mean * np.log(mean) - (1 - mean) * np.log(1 - mean))
     return float("nan")
+
+
+def _of_features(history: History, call: Mapping[str, Any]) -> float:
+    """Return the mean variance of several targets, each of which a constant can know the mean of; 0.0 if unknown."""
+    facts = ((history.run.get("data") or {}).get("train") or {}).get(str(call.get("target") or "")) or {}
+    deviations = np.array(facts.get("std") or (), dtype=np.float64)
+    whole = len(deviations) > 1 and len(deviations) == math.prod((call.get("target_shape") or (0,))[1:])
+    return float(np.mean(deviations**2)) if whole else 0.0
 
 
 _MOMENTS = (("mean", 1), ("rms", 2))

@@ -23,6 +23,8 @@ _SCALE = Prescription(
 _NORM = Prescription("Or put a BatchNorm1d/BatchNorm2d without affine parameters before the first layer.")
 _MODERATE = 3.0  # rms of the first layer's output that shows nothing of a huge input
 
+_BOUNDED = ("RNN", "LSTM", "GRU")  # what they put out is within -1 and 1 whatever comes in
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,9 @@ class UnnormalizedInput:
     @staticmethod
     def _harmless(history: History, kind: str) -> bool:
         """Tell whether the first activations do not show it: something in the model scales the input."""
-        first = next((x for x in history.layers if x.parameters and not x.activation), None)
+        first = next((x for x in history.layers if x.parameters and not x.activation and x.type != "Embedding"), None)
+        if first is not None and first.type.removesuffix("Cell") in _BOUNDED:
+            return False
         if kind != "large" or first is None or "activation/rms" not in history.statistics:
             return False
         table = history.table("activation/rms")

@@ -38,12 +38,14 @@ def test_judgement(program: Program, seed: int, tmp_path: Path) -> None:
     expected = confusion.load()[program.name][str(seed)]
     diagnostics = observe(program, seed, tmp_path)
     report = diagnostics.report
-    found = judging.row(judging.said(report))
+    found = judging.row(judging.said(report, program.accepted))
     table = confusion.text([(program, "then", expected), (program, "now", found)])
     assert report.count("crashed") == 0, str(report)
     assert confusion.essence(program, found) == confusion.essence(program, expected), f"changed:\n{table}\n{report}"
     again = check(History.from_lines(diagnostics.history.lines()))
-    assert judging.row(judging.said(again)) == found, "a recorded history is judged otherwise than the fit was"
+    assert judging.row(judging.said(again, program.accepted)) == found, (
+        "a recorded history is judged otherwise than the fit was"
+    )
 
 
 def test_what_may_differ_between_processors_and_what_may_not() -> None:

@@ -52,7 +52,14 @@ def test_functional_activations_have_the_scope_they_ran_in(tmp_path: Path) -> No
     diagnostics, _ = observed(Case("functional", lambda: Task(Functional()), trainer={"max_epochs": 8}), tmp_path)
     history = diagnostics.history
     layers = {layer.site: layer for layer in history.layers}
-    order = ["net.block.a", "net.block:tanh", "net.block.b", "net.block:sigmoid", "net.block.dead", "net.block:relu"]
+    order = [
+        "net.block.a",
+        "net.block.a:tanh",
+        "net.block.b",
+        "net.block.b:sigmoid",
+        "net.block.dead",
+        "net.block.dead:relu",
+    ]
     assert [*layers] == [*order, "net.head"], "in order of execution"
     assert [layers[s].activation for s in order[1::2]] == ["tanh", "sigmoid", "relu"]
     assert [layers[s].follows for s in order[1::2]] == order[::2]
@@ -66,8 +73,8 @@ def test_functional_activations_have_the_scope_they_ran_in(tmp_path: Path) -> No
 def test_dead_functional_units_are_found(tmp_path: Path) -> None:
     diagnostics, _ = observed(Case("dead", lambda: Task(Functional()), trainer={"max_epochs": 16}), tmp_path)
     dead = diagnostics.history.table("activation/dead_fraction")
-    assert dead.matrix[-1, dead.sites.index("net.block:relu")] >= 0.5
-    assert any(f.code == "A001" and f.site == "net.block:relu" for f in diagnostics.report.findings)
+    assert dead.matrix[-1, dead.sites.index("net.block.dead:relu")] >= 0.5
+    assert any(f.code == "A001" and f.site == "net.block.dead" for f in diagnostics.report.findings)
 
 
 class TwoLosses(Task):

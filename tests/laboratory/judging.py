@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_diag.findings import Report
+from lightning_diag.findings import Report, Severity
 from lightning_diag.records import History
 from lightning_diag.rules import check
+from lightning_diag.rules.catalogue import RULES
 from tests.laboratory import pool
 from tests.laboratory.store import load
 
@@ -69,19 +70,23 @@ class Verdict:
         return next((s for s in self.said if s.root), None)
 
 
-def said(report: Report) -> tuple[Said, ...]:
-    """Return the findings of a report at warning or above."""
+def said(report: Report, accepted: Collection[str] = ()) -> tuple[Said, ...]:
+    """Return the findings of a report at warning or above.
+
+    And those of rules that never say more than info, where such a rule names the fault rightly.
+    """
+    infos = {r.code for r in RULES if r.severity is Severity.INFO} & set(accepted)
     return tuple(
         Said(f.code, (f.code,), str(f.severity), (f.site,), not f.because, f.step)
         for f in report.findings
-        if f.severity.rank >= 1
+        if f.severity.rank >= 1 or f.code in infos
     )
 
 
 def row(findings: Sequence[Said]) -> Row:
     """Return the labels found with the worst severity, a star at the primary one."""
     worst: dict[str, str] = {}
-    for s in sorted(findings, key=lambda s: s.severity == "error"):
+    for s in sorted(findings, key=lambda s: ("info", "warning", "error").index(s.severity)):
         worst[s.label] = s.severity
     primary = next((s.label for s in findings if s.root), "")
     return {label: value + ("*" if label == primary else "") for label, value in sorted(worst.items())}
@@ -123,7 +128,7 @@ def judge_file(task: Task) -> Verdict:
     history = load(Path(file))
     report = check(history)
     crash = next((o.reason for o in report.outcomes.values() if o == "crashed"), "")
-    found = said(report)
+    found = said(report, accepted)
     named = any(set(s.codes) & set(accepted) for s in found)
     first = first_named(history, accepted) if when and named else -1
     steps = int(history.steps[-1]) + 1 if len(history.steps) else 0

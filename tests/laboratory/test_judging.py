@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_diag import History, check
+from lightning_diag.findings import Finding, Report, Severity
 from tests.laboratory import judging
 from tests.laboratory.judging import Said
 from tests.laboratory.store import Store, lines
@@ -46,6 +47,15 @@ def test_the_first_naming_is_found() -> None:
     assert first in list(judging.moments(whole)) and 20 < first <= 40
     assert judging.first_named(whole, ["A001"]) == -1
     assert judging.first_named(whole, ["Z999"]) == -1  # a code whose rule does not exist yet
+
+
+def test_an_info_counts_where_it_is_all_that_a_rule_says_and_names_the_fault() -> None:
+    def of(code: str) -> Finding:
+        return Finding(code, code.lower(), Severity.INFO, "", 0, 1.0, 0.0, "found")
+
+    report = Report((of("N002"), of("A001")))
+    assert [s.label for s in judging.said(report, ("N002", "A001"))] == ["N002"]
+    assert judging.said(report) == ()
 
 
 def test_a_row_has_the_worst_severity_and_a_star_at_the_first_root() -> None:

@@ -12,21 +12,26 @@ from lightning_diag.statistics.views import storage
 N = 6
 
 
-def seen(compute, target) -> LossCalls:
-    """Return what a probe sees of ``compute(prediction, target)``."""
+def fail(error: BaseException) -> None:
+    raise error
 
-    def fail(error: BaseException) -> None:
-        raise error
 
+def watched(compute, target) -> FunctionProbe:
+    """Return a probe that saw ``compute(prediction, target)``."""
     net, x = nn.Linear(3, 1), torch.randn(N, 3)
     probe = FunctionProbe(net, Readings(), lambda *_: None, lambda *_: None, fail)
-    probe.losses.batch = {storage(target): "1"}
+    probe.losses.batch, probe.batch_size = {storage(target): "1"}, N
     probe.open()
     try:
         compute(net(x), target)
     finally:
         probe.close()
-    return probe.losses
+    return probe
+
+
+def seen(compute, target) -> LossCalls:
+    """Return what it saw of losses."""
+    return watched(compute, target).losses
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,20 @@ def test_products_that_make_more_numbers():
 def test_large_copies_are_not_kept():
     large = torch.zeros(N, 1 << 15)
     assert seen(lambda p, y: (p - y.double()).mean(), large).differences == []
+
+
+@pytest.mark.parametrize(
+    ("compute", "torn"),
+    [
+        (lambda p, y: (p * torch.ones(4)).T.reshape(N, -1), True),  # the states of an LSTM, time first
+        (lambda p, y: (p * torch.ones(4)).T.contiguous().view(N, 2, 2), True),
+        (lambda p, y: (p * torch.ones(4)).view(4, N), True),
+        (lambda p, y: (p * torch.ones(4)).T.flatten(), False),
+        (lambda p, y: p.T.reshape(N, 1), False),  # a single layer's last state
+        (lambda p, y: (p * torch.ones(4)).reshape(N, 2, 2).flatten(1), False),
+        (lambda p, y: (p * torch.ones(4)).reshape(-1, 2).reshape(N, -1), False),
+        (lambda p, y: torch.ones(4, N).reshape(N, -1) * p, False),  # nothing that was computed of samples
+    ],
+)
+def test_reshapes_that_tear_samples(compute, torn):
+    assert bool(watched(compute, torch.zeros(N)).reshapes) == torn

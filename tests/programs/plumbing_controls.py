@@ -166,7 +166,7 @@ def chain(seed: int) -> Fit:
     for t in range(2, 17):
         chance = table[x[:, t - 2], x[:, t - 1]].cumsum(1)
         x[:, t] = np.minimum((rng.random((2200, 1)) > chance).sum(1), 7)
-    return Fit(ChainModel(), **both(halves(1920, torch.tensor(x)), seed, 32), trainer={"max_epochs": 8})
+    return Fit(ChainModel(), **both(halves(1920, torch.tensor(x)), seed, 32), trainer={"max_epochs": 20})
 
 
 class Views(L.LightningModule):
@@ -216,6 +216,6 @@ CONTROLS = [
         every(scored(lambda m, b: hits(m(b[0]), b[1]), low=0.95), constant("body.", trainable=False), only_the_head),
     ),
     healthy("precise-readings", calibration, every(scored(lambda m, b: -float(m.nll(b)), low=0.6), wired)),
-    healthy("second-order-chain", chain, every(scored(chain_score, low=-1.25), wired)),
+    healthy("second-order-chain", chain, every(scored(chain_score, low=-1.15), wired)),
     healthy("partner-views", views, every(scored(lambda m, b: hits(m(*b), torch.arange(len(b[0]))), low=0.8), wired)),
 ]  # fmt: skip

@@ -33,3 +33,8 @@ def test_silent():
 
 def test_absent():
     assert "parameter" in unmeasured(history(falling_loss()), "cancelled-bias")
+
+
+def test_transposed_convolutions_too():
+    conv, norm, relu = STRUCTURE
+    assert judged(run([replace(conv, type="ConvTranspose2d"), norm, relu]), "cancelled-bias")

@@ -34,3 +34,12 @@ def test_few_cases_say_nothing():
 def test_absent():
     assert "classification" in unmeasured(history(falling_loss(), **seen()), "class-imbalance")
     assert "end" in unmeasured(run({"0": 980, "1": 40}, {}, {}, status="running"), "class-imbalance")
+
+
+def test_info_for_the_symbols_of_a_language():
+    classes = {str(k): 500 for k in range(20)} | {"20": 60}
+    present = dict.fromkeys(classes, 50) | {"20": 9}
+    made = run(classes, present | {"20": 0}, present | {"20": 0}, present)
+    assert judged(made, "class-imbalance")[0].severity == "warning"
+    made.run["losses"][0]["target_shape"] = [32 * 16]
+    assert judged(made, "class-imbalance")[0].severity == "info"

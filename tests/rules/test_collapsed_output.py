@@ -66,3 +66,20 @@ def test_rare_classes_are_info():
 def test_absent():
     assert "opponent" in unmeasured(predicted(0.0, run={**DATA, "optimizers": [{}, {}]}), NAME)
     assert "not made of" in unmeasured(predicted(0.0, loss="kl_div"), NAME)
+
+
+def reconstructed(spread, level):
+    """Eight features of variance 1, from themselves."""
+    train = {"0": {"rows": 512, "mean": [float(i) for i in range(8)], "std": [1.0] * 8}}
+    run = {"data": {"train": train, "target": {"path": "0"}}}
+    stats = {"prediction/sample_std": spread, "prediction/rms": 4.0, "prediction/min": 0.0}
+    stats |= {"target/std": 1.0, "target/rms": 4.0}
+    facts = {"prediction_shape": [32, 8], "target_shape": [32, 8], "target": "0", "target_dtype": "torch.float32"}
+    return called("mse_loss", stats, flat_loss(level=level), run=run, **facts)
+
+
+def test_a_reconstruction_that_is_about_the_mean_of_all():
+    (found,) = judged(reconstructed(0.05, 1.0), NAME)
+    assert "a constant" in found.message
+    assert judged(reconstructed(0.05, 0.8), NAME) == []  # the loss knows more than the mean
+    assert judged(reconstructed(0.5, 1.0), NAME) == []

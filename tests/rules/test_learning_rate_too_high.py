@@ -65,3 +65,27 @@ def test_sick_steps_that_look_short_because_the_weights_grew():
     made = history(rising, tables=tables, points={"learning_rate/0": [0.5] * 10}, losses=cross_entropy())
     (found,) = judged(made, "learning-rate-too-high")
     assert found.severity == "error"
+
+
+def test_a_loss_that_stands_far_above_its_start_for_a_while_and_comes_back():
+    loss = falling_loss()
+    loss[120:180] += 30.0
+    (found,) = judged(run(lambda s, j: 0.2, loss), "learning-rate-too-high")
+    assert found.severity == "warning"
+    assert "far above its start" in found.message
+    loss[124:180] -= 30.0  # a passing spike
+    assert judged(run(lambda s, j: 0.2, loss), "learning-rate-too-high") == []
+
+
+def test_a_run_that_throws_its_weights_about_and_hardly_learns():
+    loss = np.linspace(2.35, 2.0, 400)
+    assert "predictor that ignores" in judged(run(lambda s, j: 2.0, loss), "learning-rate-too-high")[0].message
+    assert judged(run(lambda s, j: 0.06, loss), "learning-rate-too-high") == []
+
+
+def test_the_group_with_the_far_higher_rate_is_named():
+    groups = [{"lr": 0.01, "parameters": ["net.0.weight"]}, {"lr": 1.0, "parameters": ["net.4.weight"]}]
+    made = run(lambda s, j: 0.2, flat_loss(), optimizers=[{"type": "Adam", "groups": groups}])
+    assert judged(made, "learning-rate-too-high")[0].site == "net.4.weight"
+    groups[1]["lr"] = 0.02
+    assert judged(made, "learning-rate-too-high")[0].site != "net.4.weight"

@@ -57,3 +57,12 @@ def test_borderline_a_factor_that_is_a_weight():
 
 def test_absent():
     assert "no call" in unmeasured(called("", {}, tables={"update/ratio": 0.8, "parameter/rms": 0.1}), NAME)
+
+
+def test_sick_divided_where_the_loss_comes_to_rest_because_the_rate_does():
+    values = 0.0230 * (1 - 0.04 * np.minimum(np.arange(400) / 300, 1)) + 1e-5 * flat_loss(level=0.0, noise=1.0)
+    at = dict(enumerate(values))
+    stats = {"prediction/min": 0.0, "loss_call/value": lambda s: 100 * float(at[s])}
+    tables = {"update/ratio": 2e-4, "parameter/rms": 0.1}
+    made = called("cross_entropy", stats, values, tables=tables, prediction_shape=[32, 10])
+    assert judged(made, NAME)[0].value == pytest.approx(0.01, rel=1e-3)

@@ -3,6 +3,7 @@ import pytest
 
 from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, flat_loss, judged, layers, unmeasured
+from tests.rules.surroundings import features
 from tests.rules.wired import wired
 
 RULE = "no-gradient"
@@ -98,3 +99,12 @@ def test_zeros_behind_a_cross_entropy_of_one_class_have_a_rule_of_their_own():
     for classes, said in ((1, 0), (2, 1)):
         call = {"site": "cross_entropy", "loss": "cross_entropy", "prediction_shape": [32, classes]}
         assert len(judged(wired(FLAT, readings=cut(("net.",), 0.0), losses=[call]), RULE)) == said
+
+
+def test_zeros_behind_huge_inputs_are_the_affair_of_another_rule():
+    made = wired(FLAT, readings=cut(("net.0.",), 0.0))
+    made.update_run(data={"train": {"0": features(1000, 5)}, "target": {"path": "1"}})
+    assert judged(made, RULE) == []
+    absent = wired(FLAT, readings=cut(("net.0.",)))
+    absent.update_run(data=made.run["data"])
+    assert judged(absent, RULE)  # no gradient at all is no matter of size

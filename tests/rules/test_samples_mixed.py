@@ -59,5 +59,13 @@ def test_layers_over_time_that_are_right(made):
     assert judged(made, "samples-mixed") == []
 
 
+def test_a_reshape_in_place_of_a_transpose():
+    made = over_time(32, 8)
+    made.update_run(reshapes=[{"site": "net", "from": [8, 32, 5], "to": [32, 40]}])
+    (found,) = judged(made, "samples-mixed")
+    assert (found.severity, found.site) == ("error", "net")
+    assert "transpose" in found.prescriptions[0].text
+
+
 def test_absent():
     assert "softmax" in unmeasured(history(falling_loss()), "samples-mixed")

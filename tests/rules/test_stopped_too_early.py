@@ -60,3 +60,28 @@ def test_sick_where_little_was_gained_and_a_fifth_of_it_in_the_end():
     for step in range(0, 200, 10):
         made.add_sample(step, step // 100, {"total/gradient_norm": [1.0]})
     assert judged(made, "stopped-too-early")
+
+
+def cut_short(val_loss, val_acc, callbacks=("EarlyStopping",)):
+    points = {"learning_rate/0": [0.1] * 20, "metric/val_loss": val_loss, "metric/val_acc": val_acc}
+    made = history(
+        np.linspace(2.3, 0.9, 400), tables={"update/ratio": lambda s, j: 1e-3}, steps=STEPS, points=points,
+        wiring={"callbacks": list(callbacks)}, steps_planned=4000,
+    )  # fmt: skip
+    return judged(made, "stopped-too-early")
+
+
+BETTER, BEST = [0.3, 0.4, 0.6, 0.7, 0.8], [2.2, 1.7, 1.2, 0.9, 0.7]
+
+
+def test_early_stopping_that_stops_at_the_best():
+    (found,) = cut_short(BEST, BETTER)
+    assert found.severity == "warning"
+    assert "mode" in found.prescriptions[0].text
+
+
+def test_early_stopping_that_does_its_work():
+    assert cut_short([2.2, 1.2, 0.7, 0.8, 0.9], BETTER) == []  # one of the two has its best behind it
+    assert cut_short(BEST, [0.3, 0.8, 0.7, 0.7, 0.7]) == []
+    assert cut_short(BEST, [0.3, 0.6, 0.8, 0.9, 0.97]) == []  # good enough
+    assert cut_short(BEST, BETTER, ["Timer"]) == []  # something else ended it

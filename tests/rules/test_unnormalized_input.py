@@ -59,3 +59,17 @@ def test_absent():
     assert "rows" in unmeasured(run(features(rows=8)), "unnormalized-input")
     mapped = run(features(100, 80), wiring={"callbacks": ["LatePreprocess", "Diagnostics"]})
     assert "Preprocess maps the inputs" in unmeasured(mapped, "unnormalized-input")
+
+
+RECURRENT = [Layer("rnn", "GRU", units=8, parameters=("rnn.weight_ih_l0",))]  # is never above 1
+LOOKED_UP = [
+    Layer("kind", "Embedding", parameters=("kind.weight",)),
+    Layer("net", "Linear", parameters=("net.weight",)),
+]
+
+
+@pytest.mark.parametrize("first", [RECURRENT, LOOKED_UP])
+def test_a_first_layer_that_cannot_show_it_does_not_excuse_it(first):
+    tables = {"activation/rms": lambda s, j: 0.9 if len(first) == 1 or j == 0 else 500.0}
+    made = history(falling_loss(), structure=first, tables=tables, **seen(features(100, 80)))
+    assert judged(made, "unnormalized-input")[0].severity == "warning"
