@@ -35,8 +35,9 @@ class LearningRateTooHigh:
         Long steps: an update-to-weight ratio (RMS by RMS) of more than ``long_step`` in the median of a
         quarter of the weight matrices over the samples of some part of the run, or of more than 0.5 in a
         single one. And harm that long steps do: the loss is not finite, diverges, oscillates, does not fall,
-        or first shot up and never came back to where it should; or units that were alive at the start died in
-        the first samples. Both are needed; where the loss merely does not fall, steps must stay that long.
+        stands three times above its start for a while, or first shot up and never came back to where it should;
+        steps of half a weight and more to the end, and about nothing learned; or units that were alive at the start
+        died in the first samples. Both are needed; where the loss merely does not fall, steps must stay that long.
 
     Why it matters:
         A gradient holds near the weights where it was computed. Beyond 2 / (largest curvature) a step of

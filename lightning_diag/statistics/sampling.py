@@ -14,7 +14,7 @@ _PIECE = 64
 
 
 def sample(x: Tensor) -> Tensor:
-    """Return all elements of ``x`` up to 4,096, else that many: pieces of 64 at golden-ratio positions, shape (n,)."""
+    """Return all elements of ``x`` up to 4,096, else that many: pieces of 64 at irregular positions, shape (n,)."""
     v = flat(x)
     if v.numel() <= SAMPLE:
         return v
@@ -26,6 +26,6 @@ def sample(x: Tensor) -> Tensor:
 @lru_cache(maxsize=256)
 def _rows(n: int, device: str) -> Tensor:
     pieces = torch.arange(SAMPLE // _PIECE)
-    if n < 4 * len(pieces):  # golden-ratio positions would meet
-        return (pieces * n // len(pieces)).to(device)
+    if n < 4 * len(pieces):  # golden-ratio positions would meet, and even ones miss every other row of some layouts
+        return torch.randperm(n, generator=torch.Generator().manual_seed(0))[: len(pieces)].sort().values.to(device)
     return (pieces.double() * 0.6180339887498949 % 1.0 * n).long().to(device)

@@ -89,6 +89,24 @@ def test_limits_hold_at_every_sample_and_for_the_tripwires() -> None:
     assert Judgement(sick(), Asked(ignore=["L001"])).trip() == []
 
 
+@pytest.mark.parametrize(("often", "judged"), [(False, [8, 11, 15]), (True, [8, 11, 14])])
+def test_judging_waits_where_it_has_had_its_share_of_the_time(often: bool, judged: list[int]) -> None:
+    now = [0.0]
+
+    def clock() -> float:  # judging takes 0.15 s
+        now[0] += 0.15
+        return now[0]
+
+    judgement, found = Judgement(sick(), often=often, clock=clock), []
+    for sample in range(1, 16):
+        if sample == 15:
+            now[0] += 100.0  # a long time of training
+        if judgement.due("sample", sample):
+            judgement.judge()
+            found.append(sample)
+    assert found == judged
+
+
 def test_a_fit_is_judged_as_the_file_says(tmp_path: Path) -> None:
     diagnostics = Diagnostics(verbose=False)
     fit(tmp_path, diagnostics)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
 PACKAGE = ROOT / "lightning_diag"
 OBSERVER = PACKAGE / "callbacks" / "diagnostics.py"
+JUDGES = PACKAGE / "callbacks" / "judgement.py"  # says when a running fit is judged: nothing of it is recorded
 RECORDER = ("probes", "statistics", "records", "callbacks", "graph.py")  # rules, sinks and findings only judge
 DRAWN_IN = ("parts", "program")  # by every program, whatever it imports
 
@@ -44,7 +45,7 @@ def recorder_files(observer: Path) -> list[Path]:
     package, waiting, seen = observer.parents[1], [observer], set[Path]()
     while waiting:
         file = waiting.pop()
-        if file not in seen and file.relative_to(package).parts[0] in RECORDER:
+        if file not in seen and file != JUDGES and file.relative_to(package).parts[0] in RECORDER:
             seen.add(file)
             waiting += imported(file, package)
     return sorted(seen)
