@@ -24,13 +24,14 @@ from lightning_diag.rules.calls import (
 from lightning_diag.rules.metrics import already_good, is_improving
 from lightning_diag.rules.phase import is_running, loss_breaks, pick, steps_seen
 from lightning_diag.rules.rule import Unmeasured, check_range
-from lightning_diag.rules.seen import inputs
+from lightning_diag.rules.seen import floats, inputs
 from lightning_diag.rules.trivial import is_stuck_at, trivial_loss
 from lightning_diag.trends import descent
 
 _BEFORE = Prescription("Look at the layers before: dead or saturated units, a constant input, weights decayed to zero.")
 _ONE = Prescription("One unit: use torch.sigmoid and F.binary_cross_entropy_with_logits, or give the layer 2 outputs.")
 _OVERFIT = Prescription("Train on one batch: Trainer(overfit_batches=1); outputs must then differ between samples.")
+_EXACT = 1e-5  # share of what is the same for every sample but for rounding
 _TRIVIAL = 0.1  # share that is next to nothing where the loss says the same
 _LOGITS = ("cross_entropy", "nll_loss", *BINARY)
 
@@ -91,21 +92,34 @@ class CollapsedOutput:
         stuck = is_stuck_at(history, trivial_loss(history))
         if not history.run.get("data") or loss_breaks(history):
             return
-        if not stuck and (not inputs(history) or self._learns(history)):
-            return
+        falls, given = self._falls(history), bool(inputs(history))
+        learns = falls or is_improving(history) or bool(already_good(history))
         for seen in [self._of_call(c) for c in calls] + [self._of_difference(history, f) for f in by_hand[-1:]]:
             steps, share, rare, what = seen
             late = steps >= steps_seen(history) // 2
-            limit = _TRIVIAL if stuck and not inputs(history) else self.max_share
+            same = given and late.any() and not falls and float(np.median(share[late])) < _EXACT
+            mean = not given and (stuck or any(self._at_mean(c) for c in calls))
+            if not same and not mean and (learns or not given):
+                continue
+            limit = _TRIVIAL if mean else self.max_share
             if late.sum() >= self.min_samples and float((share[late] < limit).mean()) >= 0.9:
                 yield self._collapsed(history, steps[late], share[late], rare, what)
                 return
 
     @staticmethod
-    def _learns(history: History) -> bool:
+    def _at_mean(call: Call) -> bool:
+        """Tell whether a reconstruction is as bad to the end as the mean of all samples, however it is summed up."""
+        facts = ((call.history.run.get("data") or {}).get("train") or {}).get(call.target) or {}
+        power, values = floats(facts, "std") ** 2, call.stat("loss_call/value")
+        values = values[np.isfinite(values)][len(values) // 2 :]
+        if call.loss != "mse_loss" or call.reduction == "sum" or len(power) < 2 or len(values) < 4:
+            return False
+        return bool(np.median(values) > 0.9 * power.mean() > 0)
+
+    @staticmethod
+    def _falls(history: History) -> bool:
         values = history.series("loss").values
-        late = descent(values[len(values) // 2 :]).kind
-        return late in ("falling", "slight") or is_improving(history) or bool(already_good(history))
+        return descent(values[len(values) // 2 :]).kind in ("falling", "slight")
 
     @staticmethod
     def _single(call: Call) -> str | None:
@@ -120,7 +134,7 @@ class CollapsedOutput:
         steps, spread = call.steps, call.stat("prediction/sample_std")
         target, size = call.stat("target/std"), call.stat("prediction/rms")
         differ = np.nan_to_num(target) > 1e-6 * np.maximum(np.nan_to_num(call.stat("target/rms")), 1e-30)
-        known = np.isfinite(spread) & differ & (call.reduction != "none")
+        known = np.isfinite(spread) & differ & (call.reduction != "none" or self._at_mean(call))
         if call.loss in _LOGITS:
             share = spread
         else:

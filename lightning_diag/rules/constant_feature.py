@@ -10,7 +10,9 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
+from lightning_diag.rules.fitness import fitness
 from lightning_diag.rules.metrics import already_good
+from lightning_diag.rules.phase import is_running
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.seen import floats, inputs, seen_steps
 
@@ -50,6 +52,7 @@ class ConstantFeature:
     severity: ClassVar[Severity] = Severity.ERROR
     needs: ClassVar[tuple[str, ...]] = ()
     max_share: float = 0.5
+    min_poor: float = 0.1
     min_rows: int = 64
     min_samples: int = 8
 
@@ -73,6 +76,7 @@ class ConstantFeature:
             if not whole and not table:
                 continue
             bad = share >= self.max_share and not already_good(history)
+            bad |= share >= self.min_poor and fitness(history) == "poor" and not is_running(history)
             severity = Severity.ERROR if whole else Severity.WARNING if bad else Severity.INFO
             names = ", ".join(map(str, constant[:8])) + (", ..." if len(constant) > 8 else "")
             message = (

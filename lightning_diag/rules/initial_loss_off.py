@@ -70,7 +70,9 @@ class InitialLossOff:
             return
         late = self._late(history, first)
         costly = late > 0 and first.ratio > self.costly_ratio
-        end = f" It took {late} steps to come down to there." if late else ""
+        never = late >= int(history.series("loss").steps[-1])
+        end = f" It {'did not come down to there in' if never else 'took'} {late} steps" if late else ""
+        end += (". " if never else " to come down to there.") if late else ""
         message = (
             f"The loss ({first.loss}) is {first.value:.4g} at step {first.step}, {first.ratio:.3g} times "
             f"{first.expected:.4g} ({first.meaning}).{end} Before the first step a network should not be sure of "
@@ -90,5 +92,5 @@ class InitialLossOff:
         if not 0.5 < values[0] / first.value < 2:  # a sum, or a loss with other terms: its level is not known
             return 0
         below = np.flatnonzero(values <= first.expected)
-        needed = int(below[0]) if len(below) else 0
+        needed = int(below[0]) if len(below) else len(values)
         return needed if needed >= max(self.min_steps, 0.1 * len(values)) else 0

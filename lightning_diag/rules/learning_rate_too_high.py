@@ -11,6 +11,7 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History, Ints
 from lightning_diag.rules.curve import crosses_zero, finite_loss, several_optimizers, swings, unexplained
+from lightning_diag.rules.fitness import shapes
 from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.phase import first_break, is_running, loss_breaks, loss_descent, matrices, pick
 from lightning_diag.rules.rule import Unmeasured, percent
@@ -72,7 +73,8 @@ class LearningRateTooHigh:
             raise Unmeasured(f"{len(values)} losses; {self.min_steps} and a learning rate are needed")
         if is_running(history) and not broken and len(values) < _ENOUGH:
             raise Unmeasured("the run has only begun")
-        names, steps, ratio = self._ratios(history)
+        fast = _fastest(history)
+        names, steps, ratio = self._ratios(history, fast)
         if not len(steps):
             raise Unmeasured("no finite update was sampled before the loss broke")
         level, site, first = self._longest(names, steps, ratio)
@@ -86,7 +88,7 @@ class LearningRateTooHigh:
         if not harm or passing:
             return
         rate = max(float(np.nanmax(s.values)) for s in rates(history).values() if len(s))
-        site = _fastest(history) or site
+        site = fast[0] if fast else site
         message = (
             f"At learning rate {rate:.3g} a step changes the weights by up to {level:.2g} of "
             f"their own size (step {first}), and "
@@ -105,8 +107,8 @@ class LearningRateTooHigh:
         return len(weight) > 2 and float(np.median(weight[-1] / np.maximum(weight[0], 1e-30))) < _SHRANK
 
     @staticmethod
-    def _ratios(history: History) -> tuple[tuple[str, ...], Ints, Floats]:
-        names = matrices(history)
+    def _ratios(history: History, fast: tuple[str, ...] = ()) -> tuple[tuple[str, ...], Ints, Floats]:
+        names = fast or matrices(history)
         table = history.table("update/ratio")
         steps = table.steps[table.steps <= first_break(history)]
         ratio, weight = (pick(history, s, names, steps) for s in ("update/ratio", "parameter/rms"))
@@ -193,13 +195,15 @@ class LearningRateTooHigh:
         return f"{percent(dead)} of the units of a layer died in the first samples" if dead > _DIED and poor else ""
 
 
-def _fastest(history: History) -> str:
-    """Return the first parameter of the group whose learning rate is far above that of all others, "" without one."""
+def _fastest(history: History) -> tuple[str, ...]:
+    """Return the matrices of the group whose learning rate is far above that of all others, () without one."""
     groups = [g for o in history.run.get("optimizers") or () for g in o.get("groups") or () if g.get("parameters")]
     by_rate = sorted(groups, key=lambda g: -float(g.get("lr") or 0.0))
     if len(by_rate) < 2 or float(by_rate[0].get("lr") or 0.0) < _FASTER * float(by_rate[1].get("lr") or 0.0):
-        return ""
-    return str(by_rate[0]["parameters"][0])
+        return ()
+    known = shapes(history) if "wiring" in history.run else {}
+    names = [str(n) for n in by_rate[0]["parameters"]]
+    return tuple(n for n in names if len(known.get(n, ((1, 1), True, 0))[0]) > 1)
 
 
 def stood_above(values: Floats) -> float:

@@ -10,9 +10,9 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
-from lightning_diag.rules.curve import finite_loss, several_optimizers, unexplained
+from lightning_diag.rules.curve import finite_loss, pace, several_optimizers, unexplained
 from lightning_diag.rules.learning_rate_too_high import ill_from_start
-from lightning_diag.rules.metrics import already_good
+from lightning_diag.rules.metrics import already_good, is_improving
 from lightning_diag.rules.phase import idle_since, is_running, loss_breaks, matrices, pick, rates_rise
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import rates
@@ -27,6 +27,7 @@ _SCHEDULE = Prescription(
 )
 _GOOD = 0.3  # share of a constant prediction's loss that is left
 _NOTHING = 1e-12
+_NOTHING_LEARNED, _ON_ITS_WAY = 0.8, 0.3  # of a constant prediction's loss is left; pace of the end against the average
 
 
 @final
@@ -37,7 +38,8 @@ class LearningRateTooLow:
     What it finds:
         The sum of all update-to-weight ratios of the run, for the median weight matrix: how far the weights can have
         moved in relation to themselves. Below ``min_travel`` while the loss gained less than ``max_gain`` of
-        its start and a gradient arrives. Or the rate fell below a hundredth of its highest in the first
+        its start and a gradient arrives; or below ``max_travel`` while the loss is on its way down and still above 0.8
+        of that of a predictor that ignores its input. Or the rate fell below a hundredth of its highest in the first
         ``early`` of the run, before the loss had come to rest. A rate of exactly 0 throughout is an error.
 
     Why it matters:
@@ -61,6 +63,7 @@ class LearningRateTooLow:
     severity: ClassVar[Severity] = Severity.ERROR
     needs: ClassVar[tuple[str, ...]] = ("loss", "update/rms", "parameter/rms")
     min_travel: float = 0.02
+    max_travel: float = 0.1
     max_gain: float = 0.25
     early: float = 0.3
     min_steps: int = 60
@@ -118,7 +121,10 @@ class LearningRateTooLow:
         start, end = float(np.median(values[:3])), float(np.median(values[-max(5, len(values) // 10) :]))
         gain = (start - end) / abs(start) if start else 0.0
         left = unexplained(history)
-        if travel >= self.min_travel or gain > self.max_gain or travel == 0 or (np.isfinite(left) and left < _GOOD):
+        on_its_way = pace(values) > _ON_ITS_WAY or is_improving(history)
+        nothing = np.isfinite(left) and left > _NOTHING_LEARNED and on_its_way
+        near = travel < (self.max_travel if nothing else self.min_travel)
+        if not near or gain > self.max_gain or travel == 0 or (np.isfinite(left) and left < _GOOD):
             return
         pull = pick(history, "gradient/rms", names, steps)[:, moving] if "gradient/rms" in history.statistics else ratio
         if np.isfinite(pull).any() and float(np.nanmedian(pull)) < _NOTHING:

@@ -21,6 +21,7 @@ _HIGHER = {
     "acc", "accuracy", "top1", "top5", "f1", "fbeta", "auc", "auroc", "auprc", "ap", "map", "precision", "recall",
     "iou", "miou", "dice", "jaccard", "bleu", "rouge", "r2", "psnr", "ssim", "mcc", "kappa", "ndcg", "mrr", "em",
     "reward", "return", "specificity", "sensitivity", "pearson", "spearman", "hits", "elbo", "rougel", "meteor",
+    "similarity", "cosine", "correlation", "corr",
 }  # fmt: skip
 _BOUNDED = {"acc", "accuracy", "top1", "f1", "auc", "auroc", "auprc", "ap", "r2", "dice", "iou", "miou", "precision"}
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
-from lightning_diag.rules.metrics import aligned, bounded, direction, improves, pairs, signed
+from lightning_diag.rules.metrics import aligned, bounded, direction, improves, pairs, signed, words
 from lightning_diag.rules.phase import loss_breaks
 from lightning_diag.rules.rule import Unmeasured, check_range
 from lightning_diag.trends import Gap, falls, gap, noise, smooth
@@ -24,6 +24,7 @@ _DROPOUT = Prescription("Add dropout before the last layers: nn.Dropout(0.3).", 
 _MORE_DROPOUT = Prescription("Raise the dropout rate by 0.1 to 0.2.", {"dropout": "+0.15"})
 _DECAY = Prescription("Raise weight decay: AdamW(..., weight_decay=0.05).", {"weight_decay": 0.05})
 _GOOD = 0.95  # of a score whose best is 1: what the loss then says is how sure the model is of few mistakes
+_ENOUGH, _PARTED = 100, 0.15  # training samples looked at; accuracy lost from them to new ones
 _DATA = Prescription("Get more data, or augment it (crops, flips, mixup).", {"mixup": 0.2})
 
 
@@ -174,6 +175,15 @@ class Overfitting:
                 s, end, slack = smooth(v, 3), float(np.median(v[-3:])), 2 * noise(v)
                 held = end - s.min() <= max(slack, 0.02 * float(v[0] - s.min()))
                 good = bounded(name) and _GOOD <= -end <= 1
-                if held and (not falls(-v) if stalled else good or end < s[~late].min() - slack):
+                parted = _learned_by_heart(history, name, -end)
+                if held and not parted and (not falls(-v) if stalled else good or end < s[~late].min() - slack):
                     return name.removeprefix("metric/")
         return ""
+
+
+def _learned_by_heart(history: History, score: str, end: float) -> bool:
+    """Tell whether a validated accuracy ends far below that on the training samples seen last."""
+    recent = ((history.run.get("data") or {}).get("target") or {}).get("recent") or {}
+    present, right = (sum((recent.get(k) or {}).values()) for k in ("present", "right"))
+    accuracy = {"acc", "accuracy", "top1"} & set(words(score))
+    return bool(accuracy) and present >= _ENOUGH and right / present - end > _PARTED

@@ -10,8 +10,8 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
-from lightning_diag.rules.fitness import Held, column, execution_place, fitness, held
-from lightning_diag.rules.phase import is_running, rates_rise
+from lightning_diag.rules.fitness import Held, column, execution_place, fitness, held, module_of, shapes
+from lightning_diag.rules.phase import is_running, rates_rise, steps_seen
 from lightning_diag.rules.rule import Unmeasured, between, percent
 
 _RATE = Prescription(
@@ -20,6 +20,10 @@ _RATE = Prescription(
 _WRITES = Prescription(
     "Look for what writes the weights anew after the step: load_state_dict(), copy_() from an average or a backup, a "
     "callback at the end of a batch. An average copies from the model, never back while it trains."
+)
+_LONG = 50  # steps in which each of several optimizers is stepped
+_STEP = Prescription(
+    "Step it: optimizer.step() for each of self.optimizers(); or return it from configure_optimizers no more."
 )
 _PRECISION = Prescription("Keep the weights in float32: in half precision small steps are rounded away.")
 
@@ -33,7 +37,7 @@ class ParameterNeverUpdated:
         Weight matrices with a gradient at every sampled step whose change in those steps is exactly zero: their rate
         is zero, the step is rounded away, or something undoes it. And weights that a step changes, but that are back
         where they were when the next step begins: of two neighbouring sampled steps the mean of the weights must move
-        by the mean of the change.
+        by the mean of the change. And all that an optimizer holds which never stepped, while another one did.
 
     Why it matters:
         What does not move does not learn; the rest has to do with random features.
@@ -60,6 +64,10 @@ class ParameterNeverUpdated:
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, at the first such matrix."""
+        idle = self._never_steps(history)
+        if idle is not None:
+            yield idle
+            return
         if rates_rise(history):
             raise Unmeasured("the learning rate is still being warmed up")
         embeddings = {p for x in history.layers if "embedding" in x.type.lower() for p in x.parameters}
@@ -80,6 +88,29 @@ class ParameterNeverUpdated:
         share, pairs, steps = self._undone(history, known)
         if pairs >= self.min_pairs and share >= self.min_undone:
             yield self._back(history, known, share, pairs, steps)
+
+    def _never_steps(self, history: History) -> Finding | None:
+        """Return the finding of an optimizer that is not stepped in a whole run, while another one is."""
+        stepped = {
+            n.partition("/")[2].partition(".")[0] for n in history.series_names("train") if n.startswith("learn")
+        }
+        owned = {o for _, trainable, o in shapes(history).values() if trainable and o >= 0}
+        idle = {o for o in owned if str(o) not in stepped}
+        if len(owned) < 2 or not idle or idle == owned or steps_seen(history) < _LONG or is_running(history):
+            return None
+        known = shapes(history)
+        names = [n for n, (_, trainable, o) in known.items() if trainable and o in idle]
+        size = {n: int(np.prod(s)) if s else 1 for n, (s, trainable, o) in known.items() if trainable and o >= 0}
+        share = sum(size[n] for n in names) / sum(size.values())
+        first, last = (int(history.steps[0]), int(history.steps[-1])) if len(history.steps) else (0, 0)
+        text = (
+            f"Optimizer {min(idle)} never stepped in {steps_seen(history)} steps: its {len(names)} parameters "
+            f"({module_of(names[0]) or names[0]} first, {percent(share)} of the elements that optimizers hold) stay as "
+            "they were initialized."
+        )
+        severity = Severity.ERROR if fitness(history) == "poor" else Severity.WARNING
+        site = module_of(names[0]) or names[0]
+        return Finding(self.code, self.name, severity, site, first, share, 0.0, text, last, "", (_STEP,))
 
     @staticmethod
     def _rests(history: History, p: Held) -> bool:

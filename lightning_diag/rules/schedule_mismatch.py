@@ -81,7 +81,8 @@ class ScheduleMismatch:
         if np.ptp(rate.values) <= 1e-9 * np.max(np.abs(rate.values)):
             return
         kinds = {str(s.get("type")) for s in schedulers}
-        found = self._wrong_way(schedulers, rate) or self._climbs(kinds, rate) or self._rises(kinds, rate)
+        wrong = self._wrong_way(schedulers, rate)
+        found = wrong or self._climbs(kinds, rate) or self._rises(kinds, rate)
         found = found or self._gone(history, rate) or self._too_long(history, schedulers, rate)
         if not found:
             return
@@ -89,7 +90,7 @@ class ScheduleMismatch:
         left = unexplained(history)
         fine = bool(already_good(history)) or (np.isfinite(left) and left < _GOOD)
         last = int(rate.steps[-1])
-        severity = Severity.INFO if fine else self.severity
+        severity = Severity.INFO if fine and not wrong else self.severity  # nobody watches the wrong way on purpose
         yield Finding(self.code, self.name, severity, "", first, value, limit, text, last, "", (_UNITS, _KEEP))
 
     def _climbs(self, kinds: set[str], rate: Series) -> tuple[str, int, float, float] | None:

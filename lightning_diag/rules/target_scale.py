@@ -13,6 +13,7 @@ from lightning_diag.records import Floats, History
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.seen import loss_calls, seen_steps
 
+_USUAL = 10.0  # times 1, or a tenth: targets as they should be
 _REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _STANDARDIZE = Prescription(
     "Standardize the targets with the training set's mean and standard deviation; undo it where predictions are used.",
@@ -75,6 +76,8 @@ class TargetScale:
             std = float(np.sqrt(max(power - centre**2, 0.0)))
             spread = float(np.sqrt(max(size[0] ** 2 - level[0] ** 2, 0.0)))
             gap = float(np.hypot(centre - level[0], std))
+            if 1 / _USUAL < power**0.5 < _USUAL and size[0] > self.max_ratio * _USUAL:
+                continue  # it is the outputs that are out of scale
             if gap > self.max_ratio * max(1.0, spread):
                 yield self._finding(history, call, (centre, std, float(level[0]), spread), gap / max(1.0, spread))
             elif 0 < power**0.5 * self.max_ratio < size[0]:

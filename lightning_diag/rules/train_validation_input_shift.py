@@ -53,6 +53,7 @@ class TrainValidationInputShift:
     max_shift: float = 2.0
     max_scale: float = 3.0
     max_far: float = 30.0
+    max_alone: float = 10.0
     min_rows: int = 16
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -78,7 +79,10 @@ class TrainValidationInputShift:
             size = float(np.sqrt(np.mean(s**2)))
             far = np.maximum(np.abs(n - m), t) / np.maximum(s, size)
             worst = int(far.argmax())
-            if far[worst] > self.max_far:
+            alone = np.abs(n - m) / np.maximum(s, size)
+            if far[worst] <= self.max_far and alone.max() > self.max_alone:
+                worst, far = int(alone.argmax()), alone
+            if far[worst] > self.max_far or alone[worst] > self.max_alone:
                 yield self._single(history, path, worst, (m, s, n, t), float(far[worst]))
                 continue
             if shift <= self.max_shift and scale <= self.max_scale:

@@ -56,7 +56,8 @@ class TrainValidationOverlap:
         both = [p for p in train if p in validate and len(floats(train[p], "mean")) > 1]
         if not both:
             raise Unmeasured("no input of several features was seen both in training and in validation")
-        path = max(both, key=lambda p: len(floats(train[p], "mean")))
+        # real numbers tell samples apart best
+        path = max(both, key=lambda p: (not train[p].get("integers"), len(floats(train[p], "mean"))))
         known, other = train[path], validate[path]
         distinct, seen = int(known["distinct"]), int(other.get("distinct") or 0)
         if distinct < self.min_rows or seen < self.min_rows:

@@ -10,10 +10,12 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History, Ints
+from lightning_diag.rules.fitness import fitness
 from lightning_diag.rules.metrics import already_good, is_improving
 from lightning_diag.rules.phase import (
     Bools,
     idle_since,
+    is_running,
     loss_descent,
     matrices,
     pick,
@@ -50,7 +52,9 @@ class UpdateTooSmall:
         Update-to-weight ratio of the median weight matrix below ``min_ratio`` in the last samples taken at no
         less than half of the highest learning rate, while the loss does not fall. An error if nothing moves at
         all. Or the learning rate fell below ``idle_rate`` of its highest and stays there for ``max_idle`` of the
-        run or more, weights no longer move, and the loss had not stopped falling before the rate went.
+        run or more, weights no longer move, and the loss had not stopped falling before the rate went. Or ``min_part``
+        of the matrices or more are in groups with less than ``slow_rate`` of the highest rate and moved by less than
+        ``max_rest`` of their size in a run that fits poorly and moved the others.
 
     Why it matters:
         A ratio of 1e-6 takes a million steps to change the weights by about themselves.
@@ -79,6 +83,10 @@ class UpdateTooSmall:
     min_samples: int = 5
     idle_rate: float = 1e-6
     max_idle: float = 0.25
+    slow_rate: float = 0.03
+    min_part: float = 0.3
+    max_rest: float = 0.01
+    min_travel: float = 0.1
 
     def __post_init__(self) -> None:
         check_range(self, "min_ratio", 0.0, 1.0)
@@ -88,6 +96,10 @@ class UpdateTooSmall:
         idle = self._idle(history)
         if idle is not None:
             yield idle
+            return
+        part = self._part(history)
+        if part is not None:
+            yield part
             return
         names, steps, ratio = self._ratios(history)
         loss = loss_descent(history)
@@ -105,6 +117,41 @@ class UpdateTooSmall:
         pull = pick(history, "gradient/rms", names, steps)
         starved = bool(np.nanmedian(pull) < _NOTHING) if np.isfinite(pull).any() else False
         yield self._finding(names[int(np.argmin(recent))], len(names), level, steps, starved=starved)
+
+    def _part(self, history: History) -> Finding | None:
+        """Return the finding of groups whose rate is so far below the others' that a large part of the model rests."""
+        groups = [g for o in history.run.get("optimizers") or () for g in o.get("groups") or ()]
+        rates = {n: float(g.get("lr") or 0.0) for g in groups for n in g.get("parameters") or ()}
+        top = max(rates.values(), default=0.0)
+        slow = [n for n in matrices(history) if 0 < rates.get(n, top) < self.slow_rate * top]
+        fast = [n for n in matrices(history) if n in rates and n not in slow]
+        if not slow or not fast or len(slow) < self.min_part * (len(slow) + len(fast)) or fitness(history) != "poor":
+            return None
+        if is_running(history) or history.run.get("continues") or history.run.get("frozen"):
+            return None
+        steps, total = history.table("update/rms").steps, steps_seen(history)
+        travel = [self._travel(history, tuple(names), steps, total) for names in (slow, fast)]
+        if not travel[0] < self.max_rest or not travel[1] > self.min_travel:
+            return None
+        text = (
+            f"{len(slow)} of {len(slow) + len(fast)} weight matrices have learning rates of at most "
+            f"{max(rates[n] for n in slow):.2g}, where others have {top:.2g}: they moved by {travel[0]:.1g} of their "
+            f"size in {total} steps, the others by {travel[1]:.1g}, and the fit is poor. They stay about as they were "
+            "initialized."
+        )
+        first, last = int(steps[0]), int(steps[-1])
+        return Finding(
+            self.code, self.name, Severity.WARNING, slow[0], first, travel[0], self.max_rest, text, last, "", (_RATE,)
+        )  # fmt: skip
+
+    @staticmethod
+    def _travel(history: History, names: tuple[str, ...], steps: Ints, total: int) -> float:
+        """Return the path of the median matrix over the run, in its own size; NaN where it was not seen."""
+        update, weight = (pick(history, s, names, steps) for s in ("update/rms", "parameter/rms"))
+        with np.errstate(all="ignore"):
+            ratio = np.where(weight > 0, update / weight, np.nan)
+        seen = np.isfinite(ratio).any(axis=0) if ratio.size else np.zeros(0, dtype=bool)
+        return float(np.median(np.nanmean(ratio[:, seen], axis=0)) * total) if seen.any() else float("nan")
 
     def _idle(self, history: History) -> Finding | None:
         """Return the finding of a learning rate that is as good as 0 for a large part of the run."""

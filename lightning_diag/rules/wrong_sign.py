@@ -20,6 +20,8 @@ from lightning_diag.trends import concordance, noise
 _SIGN = Prescription("Return the loss, not its negative: remove the minus sign in front of it (or maximize=True).")
 _SCORE = Prescription("To maximize a score return its negative; to minimize an error return it as it is.")
 _QUALITY = {"acc", "accuracy", "top1", "f1", "auc", "auroc", "precision", "dice", "iou", "miou", "r2"}
+_CHANCE_IS_0 = {"similarity", "cosine", "r2", "pearson", "spearman", "correlation", "corr", "kappa", "mcc"}
+_FAR, _STEADY = 0.2, 0.8  # below chance, and how steadily it goes there (concordance)
 _ERRORS = {"mse", "mae", "rmse"}
 
 
@@ -82,7 +84,7 @@ class WrongSign:
         elif not calls:
             found = self._negated_likelihood(history)
         found = found or ("" if climbs or errors else self._sinks(history)) or self._bottomless(history)
-        found = found or ("" if climbs or calls else self._below_chance(history))
+        found = found or ("" if climbs or calls else self._below_chance(history) or self._opposed(history))
         if found:
             steps = history.series("loss").steps
             first, last = int(steps[0]), int(steps[-1])
@@ -158,6 +160,25 @@ class WrongSign:
             f"({equal:.4g}), and falls to {values[-1]:.4g} in {len(values)} steps. The likelihood of the right class "
             "is minimized: each step makes it smaller."
         )
+
+    @staticmethod
+    def _opposed(history: History) -> str:
+        """Return the evidence that a score whose zero is chance is driven below it while all losses fall."""
+        loss = loss_descent(history)
+        watched = [history.series(n, "validate").values for n in history.series_names("validate") if "loss" in words(n)]
+        if loss.kind != "falling" or any(len(v) > 1 and v[-1] >= v[0] for v in watched):
+            return ""
+        for name in history.series_names("validate"):
+            v = history.series(name, "validate").values
+            v = v[np.isfinite(v)]
+            if not _CHANCE_IS_0 & set(words(name)) or direction(history, name) != "higher" or len(v) < 4:
+                continue
+            if v[-1] < -_FAR and v[-1] < v[0] - _FAR and concordance(v) <= -_STEADY:
+                return (
+                    f"The loss falls from {loss.begin:.4g} to {loss.end:.4g}, and {name.removeprefix('metric/')} falls "
+                    f"with it from {v[0]:.4g} to {v[-1]:.4g}, far below 0, where chance is: it is minimized."
+                )
+        return ""
 
     def _below_chance(self, history: History) -> str:
         """Return the evidence that a validated accuracy ends far below that of guessing: no ignorance explains that."""
