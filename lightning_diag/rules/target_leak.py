@@ -13,6 +13,8 @@ from lightning_diag.rules.seen import data, loss_calls, seen_steps, target_path
 
 _DROP = Prescription("Drop that feature, unless it is really known when a prediction is needed.")
 
+_OVER_TIME = ("RNN", "GRU", "LSTM", "Conv", "Embedding", "MultiheadAttention")
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,8 @@ class TargetLeak:
             raise Unmeasured(f"inputs and targets were not found together, or fewer than {self.min_rows} rows")
         path = next((p for p in data(history)["train"] if p != target_path(history)), "")
         shape = (history.run.get("batch") or {}).get(path, {}).get("shape") or ()
-        if len(shape) != 2:
+        first = next((x for x in history.layers if x.parameters), None)
+        if len(shape) != 2 or (first is not None and first.type.startswith(_OVER_TIME)):
             raise Unmeasured("asked of tables alone: in a sequence or image one place may rightly decide")
         compared = [*loss_calls(history), *(history.run.get("differences") or ())]
         if any(c.get("target") == path for c in compared):

@@ -83,3 +83,23 @@ def test_a_reconstruction_that_is_about_the_mean_of_all():
     assert "a constant" in found.message
     assert judged(reconstructed(0.05, 0.8), NAME) == []  # the loss knows more than the mean
     assert judged(reconstructed(0.5, 1.0), NAME) == []
+
+
+def test_a_constant_is_one_although_a_metric_creeps():
+    made = predicted(1e-9, size=0.5)
+    made.add_points("metric/val_mae", range(25, 400, 25), list(np.linspace(0.8, 0.7, 15)), stage="validate")
+    assert judged(made, NAME)
+    made = predicted(1e-3, size=0.5)
+    made.add_points("metric/val_mae", range(25, 400, 25), list(np.linspace(0.8, 0.7, 15)), stage="validate")
+    assert judged(made, NAME) == []
+
+
+def test_a_reconstruction_summed_by_hand():
+    stats = {"prediction/sample_std": 0.05, "prediction/rms": 4.0, "prediction/min": 0.0, "loss_call/value": 1.0}
+    facts = {"prediction_shape": [32, 8], "target_shape": [32, 8], "target": "0", "reduction": "none"}
+    train = {"0": {"rows": 512, "mean": [0.0] * 8, "std": [1.0] * 8}}
+    run = {"data": {"train": train, "target": {"path": "0"}}}
+    more = {"target/std": 1.0, "target/rms": 4.0}
+    assert judged(called("mse_loss", stats | more, flat_loss(level=8.0), run=run, **facts), NAME)
+    known = stats | more | {"loss_call/value": 0.5}
+    assert judged(called("mse_loss", known, flat_loss(level=4.0), run=run, **facts), NAME) == []

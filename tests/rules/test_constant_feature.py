@@ -35,3 +35,12 @@ def test_absent():
 def test_a_data_set_of_one_sample_repeats_by_nature():
     made = history(falling_loss(), **seen(features(0.5, 0.0)), dataset_size=1)
     assert "1 sample" in unmeasured(made, "constant-feature")
+
+
+def test_one_of_few_is_a_warning_where_the_run_fits_poorly():
+    made = run([0, 1, 1, 1, 1, 1, 1, 1], flat_loss(), n=8)
+    made.add_points("metric/val_r2", [100, 200, 300, 399], [0.1, 0.1, 0.12, 0.11], stage="validate")
+    assert judged(made, "constant-feature")[0].severity == "warning"
+    many = run([0] + [1] * 31, flat_loss(), n=32)
+    many.add_points("metric/val_r2", [100, 200, 300, 399], [0.1, 0.1, 0.12, 0.11], stage="validate")
+    assert judged(many, "constant-feature")[0].severity == "info"

@@ -53,3 +53,9 @@ def test_absent():
     for call in (BINARY | {"weighted": True}, {"loss": "l1_loss"}, CLASSES | {"made_by": "softmax"}):
         assert "single loss call" in unmeasured(run(30.0, call=call), "initial-loss-off")
     assert "single loss call" in unmeasured(run(30.0, continues={"at_step": 9}), "initial-loss-off")
+
+
+def test_sick_where_it_never_comes_down():
+    (found,) = judged(run(3000.0, loss=3000 * np.exp(-np.arange(400) / 100) + 10), "initial-loss-off")
+    assert found.severity == "warning"
+    assert "did not come down" in found.message

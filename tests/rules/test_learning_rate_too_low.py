@@ -41,3 +41,11 @@ def test_a_decay_after_the_loss_came_to_rest_is_silent():
 
 def test_absent():
     assert "needed" not in unmeasured(run(1e-3, flat_loss(), status="running"), "learning-rate-too-low")
+
+
+def test_sick_on_its_way_but_far_from_anywhere():
+    loss = np.linspace(2.32, 2.2, 400) + 0.002 * np.random.default_rng(0).standard_normal(400)
+    (found,) = judged(run(1.5e-4, loss), "learning-rate-too-low")
+    assert found.severity == "warning"
+    assert judged(run(1.5e-4, np.linspace(2.3, 1.5, 400)), "learning-rate-too-low") == []  # it learns
+    assert judged(run(1.5e-4, flat_loss()), "learning-rate-too-low") == []  # it rests: another rate may not help

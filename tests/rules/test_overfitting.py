@@ -100,3 +100,12 @@ def test_stalled_loss_is_a_warning_where_accuracy_falls_within_the_noise_of_a_po
     assert found.severity == "warning"
     held = run(train, 0.6 + 0.15 * rng.standard_normal(40), more={"metric/val_acc": [0.8, 0.82, 0.81, 0.83] * 10})
     assert [f.severity for f in judged(held, "overfitting")] == ["info"]
+
+
+def test_scores_that_hold_far_below_those_of_training_excuse_nothing():
+    held = {"metric/val_acc": list(np.linspace(0.5, 0.7, N))}
+    recent = {"present": {"0": 200, "1": 200}, "right": {"0": 200, "1": 198}, "predicted": {}}
+    by_heart = run(DOWN, U + JITTER, more=held, data={"train": {"0": {}}, "target": {"path": "1", "recent": recent}})
+    assert judged(by_heart, "overfitting")[0].severity == "warning"
+    recent["right"] = {"0": 150, "1": 150}
+    assert judged(by_heart, "overfitting")[0].severity == "info"

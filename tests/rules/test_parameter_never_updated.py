@@ -55,3 +55,25 @@ def test_sick_one_matrix_is_written_back_after_every_step():
     (found,) = judged(wired(flat_loss(), readings=stays), RULE)
     assert found.site == "net.2"
     assert "back" in found.message
+
+
+def two_optimizers(stepped, loss=None):
+    known = {f"net.{i}.{k}": [[64, 64] if k == "weight" else [64], True, 0] for i in (0, 2) for k in ("weight", "bias")}
+    rest = {
+        f"net.{i}.{k}": [[64, 64] if k == "weight" else [64], True, 1] for i in (4, 6, 8) for k in ("weight", "bias")
+    }
+    made = wired(flat_loss() if loss is None else loss, known={**known, **rest})
+    for name in stepped:
+        made.add_points(f"learning_rate/{name}", range(400), [0.1] * 400)
+    return made
+
+
+def test_sick_an_optimizer_that_never_steps():
+    (found,) = judged(two_optimizers(["1.AdamW"]), RULE)
+    assert (found.severity, found.site) == ("error", "net.0")
+    assert "Optimizer 0 never stepped" in found.message
+
+
+@pytest.mark.parametrize("stepped", [["0.Adam", "1.Adam"], ["0.Adam.0", "0.Adam.1", "1.Adam"], []])
+def test_optimizers_that_step_or_of_which_nothing_is_known(stepped):
+    assert judged(two_optimizers(stepped), RULE) == []

@@ -75,3 +75,9 @@ def test_sick_gone_while_hardly_anything_was_learned():
     gone = lambda t: 0.1 * 0.95 ** (400 * t)  # noqa: E731
     assert judged(run(flat_loss(level=2.2, noise=0.1), gone, "ExponentialLR"), "schedule-mismatch")
     assert judged(run(flat_loss(level=0.5, noise=0.1), gone, "ExponentialLR"), "schedule-mismatch") == []
+
+
+def test_watching_the_wrong_way_is_no_choice_even_in_a_good_run():
+    made = run(falling_loss(scale=0.1), lambda t: 0.1 if t < 0.5 else 0.001, "ReduceLROnPlateau", monitor="val_loss",
+               mode="max")  # fmt: skip
+    assert judged(made, "schedule-mismatch")[0].severity == "warning"

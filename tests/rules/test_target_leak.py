@@ -1,3 +1,4 @@
+from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, history, judged, unmeasured
 from tests.rules.surroundings import seen
 
@@ -32,3 +33,9 @@ def test_a_few_rows_and_reconstructions_tell_nothing():
     by_hand = run(1.0)
     by_hand.run["differences"] = [{"target": "0", "target_shape": [32, 3, 3]}]
     assert "reconstruction" in unmeasured(by_hand, "target-leak")
+
+
+def test_a_place_in_a_sequence_may_rightly_decide():
+    made = run(1.0)
+    made.set_layers([Layer("rnn", "GRU", parameters=("rnn.weight_ih_l0",))])
+    assert "tables" in unmeasured(made, "target-leak")

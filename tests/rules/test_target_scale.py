@@ -46,3 +46,7 @@ def test_absent():
     made = run((0.0, 1.0), (0.0, 0.1), falling_loss())
     made.run["losses"] = cross_entropy()
     assert "squared" in unmeasured(made, "target-scale")
+
+
+def test_outputs_out_of_scale_are_no_matter_of_the_targets():
+    assert judged(run((0.0, 1.0), (1000.0, 700.0), falling_loss(scale=1e6)), "target-scale") == []

@@ -31,3 +31,8 @@ def test_constant_features_do_not_count():
 
 def test_absent():
     assert "both" in unmeasured(run(features(), None), "train-validation-input-shift")
+
+
+def test_a_single_feature_that_is_nowhere_near():
+    (found,) = judged(run(features(), features([14, 0, 0, 0, 0, 0, 0, 0], 0.1)), "train-validation-input-shift")
+    assert "Feature 0" in found.message

@@ -28,3 +28,11 @@ def test_healthy():
 
 def test_absent():
     assert "both" in unmeasured(history(falling_loss(), **seen()), "train-validation-overlap")
+
+
+def test_real_numbers_tell_samples_apart_where_whole_ones_do_not():
+    made = run(64)
+    for stage, shared in (("train", 0), ("validate", 90)):
+        made.run["data"][stage]["2"] = features(n=64, rows=128, integers=True, shared=shared)
+    (found,) = judged(made, "train-validation-overlap")
+    assert found.site == "0"

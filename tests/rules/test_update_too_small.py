@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
+from tests.rules.wired import wired
 
 
 def run(ratio, loss, *, rates=None, metrics=None, **facts):
@@ -75,3 +76,22 @@ def test_rate_that_goes_when_the_loss_has_come_to_rest_is_healthy():
     assert judged(run(small_late, rested, rates=rates), "update-too-small") == []
     last_tenth = [0.1] * 360 + [0.0] * 40
     assert judged(run(lambda s: 1e-3, falling_loss(), rates=last_tenth), "update-too-small") == []
+
+
+def grouped(rate, loss, ratio):
+    """The first half of the matrices in a group of its own."""
+    early, late = [f"net.{i}.weight" for i in (0, 2)], [f"net.{i}.weight" for i in (4, 6, 8)]
+    groups = [{"lr": rate, "parameters": early}, {"lr": 1e-3, "parameters": late}]
+    readings = {"update/rms": lambda s, n: 0.1 * (ratio if n in early else 1e-3)}
+    return judged(wired(loss, readings=readings, optimizers=[{"type": "AdamW", "groups": groups}]), "update-too-small")
+
+
+def test_sick_groups_that_rest():
+    (found,) = grouped(1e-6, flat_loss(), 1e-6)
+    assert (found.severity, found.site) == ("warning", "net.0.weight")
+
+
+def test_groups_with_smaller_rates_that_are_healthy():
+    assert grouped(1e-4, flat_loss(), 1e-4) == []  # a tenth, as in fine-tuning
+    assert grouped(1e-6, falling_loss(scale=0.1), 1e-6) == []  # a good fit: pretrained, it seems
+    assert grouped(1e-6, flat_loss(), 1e-3) == []  # they move all the same

@@ -107,3 +107,29 @@ def test_sick_worse_than_guessing():
         made = called("", {}, falling_loss(), run=counts)
         made.add_points("metric/val_acc", range(0, 400, 100), [accuracy] * 4, stage="validate")
         assert len(judged(made, NAME)) == said
+
+
+def aligned_with(scores, losses=None, name="metric/val_similarity"):
+    """A loss by hand that falls from 0.1 to -0.9, as a cosine does that is minimized."""
+    made = called("", {}, 0.1 - 1.0 * (1 - np.exp(-np.arange(400) / 60)))
+    steps = [57 * (i + 1) for i in range(len(scores))]
+    made.add_points(name, steps, list(scores), stage="validate")
+    if losses is not None:
+        made.add_points("metric/val_loss", steps, list(losses), stage="validate")
+    return made
+
+
+FALLS = [0.0, -0.4, -0.6, -0.8, -0.85, -0.9]
+
+
+@pytest.mark.parametrize("losses", [None, FALLS])
+def test_sick_a_similarity_that_is_minimized(losses):
+    (found,) = judged(aligned_with(FALLS, losses), NAME)
+    assert "val_similarity" in found.message
+
+
+def test_scores_that_fall_for_other_reasons():
+    assert judged(aligned_with(FALLS, [0.0, 0.3, 0.5, 0.9, 1.2, 2.0]), NAME) == []  # overfits
+    assert judged(aligned_with([0.9, 0.8, 0.6, 0.5, 0.4, 0.3]), NAME) == []  # above chance to the end
+    assert judged(aligned_with([0.1, -0.1, 0.0, 0.05, -0.1, -0.05]), NAME) == []  # about chance
+    assert judged(aligned_with(FALLS, name="metric/val_bias"), NAME) == []  # of which nobody knows what is better
