@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every command that needs histories understands."""
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), metavar="N", help=f"seeds 0 to N-1 (default {len(SEEDS)})")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), metavar="N", help="seeds 0 to N-1 (default: all)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     parser.add_argument("--histories", type=Path, default=DIRECTORY, metavar="DIR", help="where recorded fits lie")
 

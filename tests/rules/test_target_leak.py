@@ -38,4 +38,6 @@ def test_a_few_rows_and_reconstructions_tell_nothing():
 def test_a_place_in_a_sequence_may_rightly_decide():
     made = run(1.0)
     made.set_layers([Layer("rnn", "GRU", parameters=("rnn.weight_ih_l0",))])
+    assert judged(made, "target-leak")  # a measurement that is the target
+    made.run["data"]["train"]["0"]["integers"] = True  # the symbol to be recalled
     assert "tables" in unmeasured(made, "target-leak")
