@@ -28,7 +28,7 @@ class AccidentallyFrozen:
 
     What it finds:
         Frozen weights that ran, with exactly the distribution that torch initializes them with: ``min_share`` of the
-        weights in use or more, in a run that fits poorly.
+        weights in use or more, or the first layer, in a run that fits poorly.
 
     Why it matters:
         A frozen random layer passes on random features. What was meant to be pretrained was not loaded, or what was
@@ -67,7 +67,8 @@ class AccidentallyFrozen:
         share = sum(size.get(n, 0) for n in frozen) / max(1, sum(size.values()))
         poor = fitness(history) == "poor" and not is_running(history)
         meant = all(_PURPOSE.search(n.lower()) for n in frozen) or history.run.get("continues")
-        harm = poor and share >= self.min_share and not meant
+        first_of_all = place[frozen[0]] == min(place[n] for n in size)
+        harm = poor and (share >= self.min_share or first_of_all) and not meant
         severity = Severity.INFO if not harm else Severity.ERROR if share > 0.5 else Severity.WARNING
         steps = history.steps
         first, last = (int(steps[0]), int(steps[-1])) if len(steps) else (0, 0)

@@ -81,7 +81,9 @@ class InitialLossOff:
         severity = Severity.WARNING if costly else Severity.INFO
         advice, last = (_HEAD, _PRIOR, _LOSS), first.step + max(0, late - 1)
         value, limit = first.value, self.max_ratio * first.expected
-        yield Finding(self.code, self.name, severity, "", first.step, value, limit, message, last, "", advice)
+        heads = [x.site for x in history.layers if x.role == "output" and x.parameters]
+        site = heads[-1] if heads else ""
+        yield Finding(self.code, self.name, severity, site, first.step, value, limit, message, last, "", advice)
 
     def _late(self, history: History, first: FirstLoss) -> int:
         """Return the steps until the loss is where it should have started; 0 where that is soon, or not its story."""

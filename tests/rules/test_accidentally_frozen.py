@@ -17,7 +17,11 @@ def test_sick():
 
 def test_random_features_that_fit_are_an_info():
     assert [f.severity for f in judged(frozen(falling_loss(scale=0.1)), RULE)] == ["info"]
-    assert [f.severity for f in judged(frozen(flat_loss(), NAMES[:1], NAMES[:1]), RULE)] == ["info"]
+    assert [f.severity for f in judged(frozen(flat_loss(), NAMES[1:2], NAMES[1:2]), RULE)] == ["info"]  # a small part
+
+
+def test_the_first_layer_is_no_small_part():
+    assert [f.severity for f in judged(frozen(flat_loss(), NAMES[:1], NAMES[:1]), RULE)] == ["warning"]
 
 
 def test_pretrained_and_unused_are_silent():
