@@ -29,8 +29,8 @@ class ConstantFeature:
 
     What it finds:
         Features of the real-valued inputs with one and the same value in all rows seen. All of them: an error,
-        nothing can be learned. Half of them or more in a table (not in an image or sequence): a warning where the
-        run does not do well. Some: info.
+        nothing can be learned. Half of them or more in a table (not in an image or sequence), where the run does not
+        do well, or a tenth of at most ``max_few``, where it fits poorly: a warning. Some: info.
 
     Why it matters:
         A feature that never changes tells nothing. Where most do not, the data is probably not what was meant: a wrong
@@ -53,6 +53,7 @@ class ConstantFeature:
     needs: ClassVar[tuple[str, ...]] = ()
     max_share: float = 0.5
     min_poor: float = 0.1
+    max_few: int = 32
     min_rows: int = 64
     min_samples: int = 8
 
@@ -76,7 +77,8 @@ class ConstantFeature:
             if not whole and not table:
                 continue
             bad = share >= self.max_share and not already_good(history)
-            bad |= share >= self.min_poor and fitness(history) == "poor" and not is_running(history)
+            few = share >= self.min_poor and len(low) <= self.max_few
+            bad |= few and fitness(history) == "poor" and not is_running(history)
             severity = Severity.ERROR if whole else Severity.WARNING if bad else Severity.INFO
             names = ", ".join(map(str, constant[:8])) + (", ..." if len(constant) > 8 else "")
             message = (

@@ -83,7 +83,7 @@ class UpdateTooSmall:
     min_samples: int = 5
     idle_rate: float = 1e-6
     max_idle: float = 0.25
-    slow_rate: float = 0.03
+    slow_rate: float = 2e-3
     min_part: float = 0.3
     max_rest: float = 0.01
     min_travel: float = 0.1

@@ -92,6 +92,6 @@ def test_sick_groups_that_rest():
 
 
 def test_groups_with_smaller_rates_that_are_healthy():
-    assert grouped(1e-4, flat_loss(), 1e-4) == []  # a tenth, as in fine-tuning
+    assert grouped(1e-5, flat_loss(), 1e-5) == []  # a hundredth, as in fine-tuning
     assert grouped(1e-6, falling_loss(scale=0.1), 1e-6) == []  # a good fit: pretrained, it seems
     assert grouped(1e-6, flat_loss(), 1e-3) == []  # they move all the same
