@@ -13,7 +13,8 @@ class Cause(NamedTuple):
     """``cause`` explains ``consequence``, because ``reason``.
 
     A *timed* row holds only where the cause was seen no later than the consequence, in the order in which a
-    training step does things: forward, loss, backward, update. A *grave* row holds only where the cause is an error.
+    training step does things: forward, loss, backward, update; a *strict* one only where it was seen in an earlier step.
+    A *grave* row holds only where the cause is an error.
     """
 
     cause: str
@@ -21,6 +22,7 @@ class Cause(NamedTuple):
     reason: str
     timed: bool = True
     grave: bool = False
+    strict: bool = False
 
 
 # What a run comes to, whatever went wrong before.
@@ -276,7 +278,7 @@ MEASURED: tuple[Cause, ...] = (
     Cause("collapsed-output", "labels-independent-of-input", "a constant output depends on nothing", timed=False),
     Cause("dead-units", "representation-collapse", "dead units add no direction"),
     Cause("collapsed-output", "update-too-small", "a constant output has no gradient", timed=False),
-    Cause("representation-collapse", "dead-units", "features that shrink to nothing leave units silent"),
+    Cause("representation-collapse", "dead-units", "features that shrink to nothing leave units silent", strict=True),
     Cause("vanishing-gradients", "underfitting", "the early layers do not learn", timed=False),
     Cause("dead-units", "underfitting", "dead units are missing capacity", timed=False),
     Cause("saturated-units", "underfitting", "flat units hardly learn", timed=False),
@@ -320,7 +322,8 @@ def cause_of(finding: Finding, findings: Iterable[Finding]) -> Finding | None:
     for row in CAUSES:
         if row.consequence == finding.name:
             for f in others:
-                if f.name == row.cause and (not row.timed or _time(f) <= _time(finding)):
+                before = f.step < finding.step if row.strict else not row.timed or _time(f) <= _time(finding)
+                if f.name == row.cause and before:
                     if f.severity is Severity.ERROR or not row.grave:
                         return f
     return None

@@ -11,10 +11,10 @@ from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.phase import is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
-from lightning_diag.rules.seen import data, loss_calls, seen_steps
+from lightning_diag.rules.seen import data, loss_calls, seen_steps, wiring
 
 _CLASSIFYING = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-_ROWS, _FEW_CLASSES = 100, 16
+_ROWS = 100
 _WEIGHT = Prescription(
     "Weight the classes by 1 / frequency: nn.CrossEntropyLoss(weight=w), or pos_weight in BCEWithLogitsLoss."
 )
@@ -106,8 +106,13 @@ class ClassImbalance:
 
 
 def _of_language(history: History, classes: int) -> bool:
-    """Tell whether the classes are symbols, of which a sample has several: those of a language are never balanced."""
+    """Tell whether the classes are the symbols that come in: those of a language are never balanced.
+
+    A sample has several targets, and as many symbols are looked up as there are outputs.
+    """
     calls = [c for c in loss_calls(history) if c.get("loss") in _CLASSIFYING]
     places = math.prod(calls[0].get("target_shape") or (0,)) if calls else 0
-    samples = history.run.get("batch_size") or places
-    return classes > _FEW_CLASSES and places >= 2 * samples
+    outputs = (calls[0].get("prediction_shape") or (0, 0))[1:2] if calls else ()
+    looked_up = {p for x in history.layers if x.type == "Embedding" for p in x.parameters}
+    rows = {s[0] for n, (s, *_) in (wiring(history).get("parameters") or {}).items() if n in looked_up and s}
+    return places >= 2 * (history.run.get("batch_size") or places) and bool(rows & {*outputs, classes})

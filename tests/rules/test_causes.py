@@ -59,6 +59,12 @@ def test_what_broke_first_is_the_cause():
     assert order(found("non-finite-gradient", 6), found("non-finite-loss", 5))[0] == ("L001", "")
 
 
+@pytest.mark.parametrize(("step", "root"), [(10, "A006"), (20, "A001"), (30, "A001")])
+def test_a_collapse_explains_dead_units_only_where_it_came_before(step, root):
+    collapse, dead = found("representation-collapse", step, "warning"), found("dead-units", 20)
+    assert order(collapse, dead)[0] == (root, "")
+
+
 def test_an_info_explains_nothing():
     assert ("L002", "") in order(found("dead-units", severity="info"), found("loss-not-decreasing"))
 

@@ -1,3 +1,4 @@
+from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, history, judged, unmeasured
 from tests.rules.surroundings import cross_entropy, seen
 
@@ -40,6 +41,10 @@ def test_info_for_the_symbols_of_a_language():
     classes = {str(k): 500 for k in range(20)} | {"20": 60}
     present = dict.fromkeys(classes, 50) | {"20": 9}
     made = run(classes, present | {"20": 0}, present | {"20": 0}, present)
-    assert judged(made, "class-imbalance")[0].severity == "warning"
+    made.set_layers([Layer("words", "Embedding", parameters=("words.weight",))])
+    made.run["wiring"]["parameters"] = {"words.weight": [[21, 8], True, 0]}
+    assert judged(made, "class-imbalance")[0].severity == "warning"  # one class a sample
     made.run["losses"][0]["target_shape"] = [32 * 16]
     assert judged(made, "class-imbalance")[0].severity == "info"
+    made.run["wiring"]["parameters"] = {"words.weight": [[5000, 8], True, 0]}
+    assert judged(made, "class-imbalance")[0].severity == "warning"  # tags of words

@@ -30,5 +30,16 @@ def test_silent():
     assert judged(run(2.3 - 0.002 * np.arange(400), width=2), "underfitting") == []  # still falling
 
 
+def test_a_layer_that_scores_what_passes_by_is_no_bottleneck():
+    wide = run(POOR).layers
+    score = Layer("look", "Linear", units=1, parameters=("look.weight",))
+    softmax = Layer("look:softmax", "softmax", activation="softmax", units=1, follows="look")
+    made = history(POOR, structure=[score, softmax, *wide], losses=cross_entropy())
+    assert judged(made, "underfitting") == []
+    relu = Layer("look:relu", "relu", activation="relu", units=1, follows="look")
+    made = history(POOR, structure=[score, relu, *wide], losses=cross_entropy())
+    assert judged(made, "underfitting")[0].site == "look"
+
+
 def test_absent():
     assert "constant" in unmeasured(history(POOR), "underfitting")
