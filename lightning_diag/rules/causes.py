@@ -13,7 +13,7 @@ class Cause(NamedTuple):
     """``cause`` explains ``consequence``, because ``reason``.
 
     A *timed* row holds only where the cause was seen no later than the consequence, in the order in which a
-    training step does things: forward, loss, backward, update; a *strict* one only where it was seen in an earlier step.
+    training step does things: forward, loss, backward, update; a *strict* one only where it was seen steps before.
     A *grave* row holds only where the cause is an error.
     """
 
