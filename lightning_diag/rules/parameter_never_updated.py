@@ -13,6 +13,7 @@ from lightning_diag.records import History
 from lightning_diag.rules.fitness import Held, column, execution_place, fitness, held, module_of, shapes
 from lightning_diag.rules.phase import is_running, rates_rise, steps_seen
 from lightning_diag.rules.rule import Unmeasured, between, percent
+from lightning_diag.rules.seen import seen_steps
 
 _RATE = Prescription(
     "Look at the learning rate of its parameter group: print([g['lr'] for g in optimizer.param_groups]).", {"lr": 1e-3}
@@ -94,15 +95,15 @@ class ParameterNeverUpdated:
         stepped = {
             n.partition("/")[2].partition(".")[0] for n in history.series_names("train") if n.startswith("learn")
         }
-        owned = {o for _, trainable, o in shapes(history).values() if trainable and o >= 0}
+        known = shapes(history)
+        owned = {o for _, trainable, o in known.values() if trainable and o >= 0}
         idle = {o for o in owned if str(o) not in stepped}
         if len(owned) < 2 or not idle or idle == owned or steps_seen(history) < _LONG or is_running(history):
             return None
-        known = shapes(history)
         names = [n for n, (_, trainable, o) in known.items() if trainable and o in idle]
         size = {n: int(np.prod(s)) if s else 1 for n, (s, trainable, o) in known.items() if trainable and o >= 0}
         share = sum(size[n] for n in names) / sum(size.values())
-        first, last = (int(history.steps[0]), int(history.steps[-1])) if len(history.steps) else (0, 0)
+        first, last = seen_steps(history)
         text = (
             f"Optimizer {min(idle)} never stepped in {steps_seen(history)} steps: its {len(names)} parameters "
             f"({module_of(names[0]) or names[0]} first, {percent(share)} of the elements that optimizers hold) stay as "

@@ -11,6 +11,7 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History, Layer
 from lightning_diag.rules.rule import Unmeasured
+from lightning_diag.rules.seen import seen_steps
 
 _DIM = Prescription("Normalize over the classes: softmax(x, dim=-1), nn.Softmax(dim=-1); dim=0 is the batch.")
 _FIRST = Prescription(
@@ -92,7 +93,7 @@ class SamplesMixed:
             return None
         for site, (samples, times) in (history.run.get("sequences") or {}).items():
             if times == size != samples and any(s[1:2] == (samples,) for s in batch):
-                first, last = (int(history.steps[0]), int(history.steps[-1])) if len(history.steps) else (0, 0)
+                first, last = seen_steps(history)
                 message = (
                     f"{site} takes the {size} samples of the batch for {size} time steps, and the {samples} time steps "
                     f"for {samples} samples (steps {first} to {last}): what it puts out for a sample depends on the "
@@ -107,7 +108,7 @@ class SamplesMixed:
     def _torn(self, history: History) -> Finding | None:
         """A reshape where a transpose was meant."""
         for fact in history.run.get("reshapes") or ():
-            first, last = (int(history.steps[0]), int(history.steps[-1])) if len(history.steps) else (0, 0)
+            first, last = seen_steps(history)
             before, after = tuple(fact["from"]), tuple(fact["to"])
             site = str(fact.get("site") or "")
             message = (
