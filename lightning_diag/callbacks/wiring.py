@@ -13,7 +13,7 @@ from lightning_diag.graph import clean
 
 _MOST_NAMES = 2000
 _FRESH_MARGIN = 0.02
-_LEAST, _LEAST_NORMAL = 32, 1024  # elements of a matrix that tells
+_LEAST, _LEAST_NORMAL, _LEAST_EMBEDDED = 32, 1024, 128  # elements of a matrix that tells
 
 
 def wiring_facts(trainer: Any, module: nn.Module) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def wiring_facts(trainer: Any, module: nn.Module) -> dict[str, Any]:
         "train_loader": _loader(getattr(trainer, "train_dataloader", None)),
         "val_loader": _loader(getattr(trainer, "val_dataloaders", None)),
         "callbacks": [type(c).__name__ for c in getattr(trainer, "callbacks", [])],
+        "early_stopping": [_stopping(c) for c in getattr(trainer, "callbacks", []) if _stops_early(c)],
         "automatic_optimization": bool(getattr(module, "automatic_optimization", True)),
         "max_epochs": getattr(trainer, "max_epochs", None),
         "max_steps": getattr(trainer, "max_steps", None),
@@ -42,6 +43,7 @@ def wiring_facts(trainer: Any, module: nn.Module) -> dict[str, Any]:
 
 
 _DROPOUT: Final = nn.modules.dropout._DropoutNd
+_EMBEDDINGS: Final = (nn.Embedding, nn.EmbeddingBag)
 _UNIFORM: Final = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
@@ -75,11 +77,12 @@ def fresh(root: nn.Module, which: Callable[[Tensor], bool]) -> Iterator[str]:
     Weights of linear, convolution, recurrent and attention layers start uniform in +-b, by the defaults or by Xavier,
     Kaiming or LeCun: then the largest magnitude is b and the root mean square b / sqrt(3), each within 2 % and the
     error of a sample of that size. Or they start normal with one of the usual deviations (Xavier, Kaiming, LeCun; 0.02
-    and 0.01): then deviation, mean and kurtosis are those, each within three errors of a sample. Trained weights have
-    another shape; small matrices, which tell too little, are left out.
+    and 0.01): then deviation, mean and kurtosis are those, each within three errors of a sample. So do embeddings,
+    with a deviation of 1, the padding row apart. Trained weights have another shape; small matrices, which tell too
+    little, are left out.
     """
     for name, module in root.named_modules():
-        if not isinstance(module, _UNIFORM):
+        if not isinstance(module, (*_UNIFORM, *_EMBEDDINGS)):
             continue
         for part, w in module._parameters.items():  # not the attribute: a parametrization would be computed
             if not isinstance(w, Tensor) or w.numel() < _LEAST or w.device.type == "meta" or w.dim() < 2:
@@ -90,12 +93,21 @@ def fresh(root: nn.Module, which: Callable[[Tensor], bool]) -> Iterator[str]:
 
 def _looks_fresh(module: nn.Module, w: Tensor) -> bool:
     values = w.detach().float()
+    if isinstance(module, _EMBEDDINGS):
+        rows = values[values.abs().amax(1) > 0]
+        return rows.numel() >= _LEAST_EMBEDDED and _is_normal(rows, (1.0, 0.02, 0.01, 1 / math.sqrt(w.shape[1])))
     largest, rms = float(values.abs().amax()), float(values.square().mean().sqrt())
     bounds, n = _bounds(module, w), w.numel()
     if any(_is_uniform(largest, rms, n, b) for b in bounds):
         return True
     deviations = (*(b / math.sqrt(3) for b in bounds), math.sqrt(2 / w.shape[0] / max(1, w[0, 0].numel())), 0.02, 0.01)
-    if n < _LEAST_NORMAL or not any(abs(rms / d - 1) < _errors(n, 1 / math.sqrt(2)) for d in deviations):
+    return n >= _LEAST_NORMAL and _is_normal(values, deviations)
+
+
+def _is_normal(values: Tensor, deviations: tuple[float, ...]) -> bool:
+    """Tell whether numbers are normal around zero with one of the deviations, as far as so many can tell."""
+    n, rms = values.numel(), float(values.square().mean().sqrt())
+    if not any(abs(rms / d - 1) < _errors(n, 1 / math.sqrt(2)) for d in deviations):
         return False
     kurtosis = float((values / max(rms, 1e-30)).pow(4).mean())
     return abs(float(values.mean())) < rms * _errors(n) and abs(kurtosis - 3) < _errors(n, math.sqrt(24))
@@ -117,6 +129,17 @@ def _bounds(module: nn.Module, w: Tensor) -> tuple[float, ...]:
 def _is_uniform(largest: float, rms: float, n: int, bound: float) -> bool:
     near = 1 - 8 / n - _FRESH_MARGIN <= largest / bound <= 1 + 1e-4
     return near and abs(rms * math.sqrt(3) / bound - 1) < _FRESH_MARGIN + 3 / math.sqrt(n)
+
+
+def _stops_early(callback: Any) -> bool:
+    """Tell an EarlyStopping, of lightning or of pytorch_lightning, by its name."""
+    return any(kind.__name__ == "EarlyStopping" for kind in type(callback).__mro__)
+
+
+def _stopping(callback: Any) -> dict[str, Any]:
+    """Return what an EarlyStopping watches, which way is better, and when it ends the run."""
+    keys = ("monitor", "mode", "patience", "min_delta", "stopping_threshold", "divergence_threshold")
+    return {k: getattr(callback, k, None) for k in keys}
 
 
 def _scheduler(config: Any) -> dict[str, Any]:

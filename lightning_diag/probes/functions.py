@@ -85,7 +85,8 @@ _COPIES: Final = frozenset(
 _RESHAPES: Final = frozenset(
     {Tensor.view, Tensor.reshape, torch.reshape, Tensor.unflatten, Tensor.flatten, torch.flatten}
 )
-_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_COPIES, *_RESHAPES})
+_ARRANGING: Final = _COPIES | _RESHAPES
+_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_ARRANGING})
 
 
 def _owner(module: nn.Module) -> str:
@@ -205,8 +206,12 @@ class FunctionProbe(TorchFunctionMode):
         if func in _LOOKED_AT and self._active and torch.is_grad_enabled():
             start = time.perf_counter()
             try:
-                with measuring():
-                    self._look(func, args, dict(kwargs or {}), out)
+                if func in _ARRANGING:
+                    with torch._C.DisableTorchFunction():  # nothing is computed, and there are many of them
+                        self._arranged(func, args, out)
+                else:
+                    with measuring():
+                        self._look(func, args, dict(kwargs or {}), out)
             except Exception as error:  # the doctor never ends the training
                 self.on_error(error)
             self.seconds += time.perf_counter() - start
@@ -216,12 +221,6 @@ class FunctionProbe(TorchFunctionMode):
         owners = {owner for _, owner in self._scopes}
         scope = self._scopes[-1][0] if self._scopes else ""
         if owners & {"metric", "weights"}:
-            return
-        if func in _RESHAPES:
-            self._reshaped(scope, args, out)
-        if func in _COPIES:
-            self.losses.copy(args, out)
-        if func in _COPIES or func in _RESHAPES:
             return
         if func in _DIFFERENCES or func in _PRODUCTS:
             if "loss" not in owners:
@@ -240,13 +239,22 @@ class FunctionProbe(TorchFunctionMode):
         if site:
             self.on_activation(site, kind, x, out)
 
-    def _reshaped(self, scope: str, args: tuple[Any, ...], out: Any) -> None:
+    def _arranged(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
+        if any(owner in ("metric", "weights") for _, owner in self._scopes):
+            return
+        if func in _RESHAPES:
+            self._reshaped(args, out)
+        if func in _COPIES:
+            self.losses.copy(args, out)
+
+    def _reshaped(self, args: tuple[Any, ...], out: Any) -> None:
         """Note where samples get among each other because a reshape did what a transpose should have done."""
         x = args[0] if args else None
         if not isinstance(x, Tensor) or not isinstance(out, Tensor) or len(self.reshapes) == MOST_CALLS:
             return
         computed = x.grad_fn is not None or bool(self.losses.batch.get(storage(x)))
         if computed and tears_samples(tuple(x.shape), tuple(out.shape), self.batch_size):
+            scope = self._scopes[-1][0] if self._scopes else ""
             self.reshapes.append({"site": scope, "from": list(x.shape), "to": list(out.shape)})
 
     def _numbered(self, base: str) -> str:

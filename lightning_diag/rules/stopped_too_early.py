@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lightning_diag.rules.curve import (
     unexplained,
     validation_loss,
 )
-from lightning_diag.rules.metrics import improves
+from lightning_diag.rules.metrics import direction, improves
 from lightning_diag.rules.phase import is_running, loss_breaks, rate_share, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import planned
@@ -39,16 +39,18 @@ class StoppedTooEarly:
         At the end of a run that took all its planned steps, the training loss and, where it is logged, the validation
         loss still fall at more than ``max_pace`` of their average pace over the run, beyond noise. An exponential
         approach falls at that pace for as long as fewer than about 1.3 time constants have passed. Or EarlyStopping
-        ended the run although the last validation was the best in every loss and score that is logged.
+        ended the run with the mode of what is better the other way, or although the last validation was the best in
+        every loss and score that is logged.
 
     Why it matters:
         The number of epochs is the second most frequent fault in published collections of real ones. As long as
         the loss falls at such a pace, more of the same helps, and all other conclusions are premature.
 
     When it is silent:
-        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping after the best, an
-        exception or an interrupt; a time limit. Info: runs of less than ``min_steps`` steps and ``min_epochs`` epochs
-        (smoke runs), or of one epoch in which the loss came below half of that of a guess.
+        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping after the best or
+        at a ``stopping_threshold``, an exception or an interrupt; a time limit. Info: runs of less than ``min_steps``
+        steps and ``min_epochs`` epochs (smoke runs), or of one epoch in which the loss came below half of that of a
+        guess.
 
     What to do:
         Train for two to four times as many epochs, and let EarlyStopping on the validation loss end it.
@@ -106,21 +108,32 @@ class StoppedTooEarly:
         )
 
     def _cut_short(self, history: History, taken: int, plan: int) -> Iterator[Finding]:
-        """Yield a finding where EarlyStopping ended a run that had just validated better than ever."""
-        callbacks = (history.run.get("wiring") or {}).get("callbacks") or ()
+        """Yield a finding where EarlyStopping ended a run that it watched the wrong way, or that was at its best."""
+        wiring = history.run.get("wiring") or {}
+        stops: list[dict[str, Any]] = wiring.get("early_stopping") or []
+        if "EarlyStopping" not in (wiring.get("callbacks") or ()) or _is_good(history):
+            return
+        if any(s.get("stopping_threshold") is not None for s in stops):
+            return  # the user knows what is good enough
         name, _, loss = validation_loss(history)
         scores = {n: -v for n, v in best_scores(history)} | ({name: loss} if name else {})
         watched = {n: v[np.isfinite(v)] for n, v in scores.items()}
         watched = {n.removeprefix("metric/"): v for n, v in watched.items() if len(v) >= 4}
-        if "EarlyStopping" not in callbacks or not watched or _is_good(history):
+        best = watched and all(int(np.argmin(v)) == len(v) - 1 and improves(v) for v in watched.values())
+        contrary = next((s for s in stops if _is_contrary(history, s)), None)
+        if contrary is not None:
+            message = (
+                f'EarlyStopping(monitor="{contrary["monitor"]}", mode="{contrary["mode"]}") ended the run at step '
+                f"{taken} of {plan}: it takes what gets better for worse, and ends a run that still learns."
+            )
+        elif best:
+            message = (
+                f"EarlyStopping ended the run at step {taken} of {plan}, although the last validation was the best of "
+                f"all {len(next(iter(watched.values())))} ({', '.join(watched)}). It watches something else, in the "
+                "wrong direction (mode), or with too little patience."
+            )
+        else:
             return
-        if not all(int(np.argmin(v)) == len(v) - 1 and improves(v) for v in watched.values()):
-            return
-        message = (
-            f"EarlyStopping ended the run at step {taken} of {plan}, although the last validation was the best of all "
-            f"{len(next(iter(watched.values())))} ({', '.join(watched)}). It watches something else, in the wrong "
-            "direction (mode), or with too little patience."
-        )
         value = taken / plan
         yield Finding(
             self.code, self.name, self.severity, "", taken - 1, value, 1.0, message, taken - 1, "", (_WATCH, _MORE)
@@ -137,6 +150,12 @@ class StoppedTooEarly:
         gain, left = float(before - end), unexplained(history)
         start = float(np.median(values[: max(3, third // 4)]))
         return gain > 0.02 * abs(float(before)) or (left > 0.5 and gain > 0.2 * (start - float(end)) > 0)
+
+
+def _is_contrary(history: History, stop: Mapping[str, Any]) -> bool:
+    """Tell whether an EarlyStopping has the mode of what is better the other way."""
+    better = direction(history, str(stop.get("monitor")))
+    return (better, stop.get("mode")) in (("higher", "min"), ("lower", "max"))
 
 
 def _is_good(history: History) -> bool:

@@ -62,11 +62,11 @@ def test_sick_where_little_was_gained_and_a_fifth_of_it_in_the_end():
     assert judged(made, "stopped-too-early")
 
 
-def cut_short(val_loss, val_acc, callbacks=("EarlyStopping",)):
+def cut_short(val_loss, val_acc, callbacks=("EarlyStopping",), stops=()):
     points = {"learning_rate/0": [0.1] * 20, "metric/val_loss": val_loss, "metric/val_acc": val_acc}
     made = history(
         np.linspace(2.3, 0.9, 400), tables={"update/ratio": lambda s, j: 1e-3}, steps=STEPS, points=points,
-        wiring={"callbacks": list(callbacks)}, steps_planned=4000,
+        wiring={"callbacks": list(callbacks), "early_stopping": list(stops)}, steps_planned=4000,
     )  # fmt: skip
     return judged(made, "stopped-too-early")
 
@@ -85,3 +85,17 @@ def test_early_stopping_that_does_its_work():
     assert cut_short(BEST, [0.3, 0.8, 0.7, 0.7, 0.7]) == []
     assert cut_short(BEST, [0.3, 0.6, 0.8, 0.9, 0.97]) == []  # good enough
     assert cut_short(BEST, BETTER, ["Timer"]) == []  # something else ended it
+
+
+UNSURE = [0.3, 0.8, 0.7, 0.7, 0.7]
+
+
+def test_early_stopping_that_watches_the_wrong_way():
+    (found,) = cut_short(BEST, UNSURE, stops=[{"monitor": "val_acc", "mode": "min"}])
+    assert 'monitor="val_acc", mode="min"' in found.message
+    assert cut_short(BEST, UNSURE, stops=[{"monitor": "val_acc", "mode": "max"}]) == []
+    assert cut_short(BEST, UNSURE, stops=[{"monitor": "wobble", "mode": "min"}]) == []  # who knows
+
+
+def test_a_threshold_that_was_set_ends_as_it_should():
+    assert cut_short(BEST, BETTER, stops=[{"monitor": "val_loss", "mode": "min", "stopping_threshold": 0.8}]) == []
