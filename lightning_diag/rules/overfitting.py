@@ -10,9 +10,12 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
+from lightning_diag.rules.calls import BINARY
 from lightning_diag.rules.metrics import aligned, bounded, direction, improves, pairs, signed, words
 from lightning_diag.rules.phase import loss_breaks
 from lightning_diag.rules.rule import Unmeasured, check_range
+from lightning_diag.rules.seen import loss_calls
+from lightning_diag.rules.trivial import trivial_loss
 from lightning_diag.trends import Gap, falls, gap, noise, smooth
 
 _STOP = Prescription(
@@ -24,7 +27,10 @@ _DROPOUT = Prescription("Add dropout before the last layers: nn.Dropout(0.3).", 
 _MORE_DROPOUT = Prescription("Raise the dropout rate by 0.1 to 0.2.", {"dropout": "+0.15"})
 _DECAY = Prescription("Raise weight decay: AdamW(..., weight_decay=0.05).", {"weight_decay": 0.05})
 _GOOD = 0.95  # of a score whose best is 1: what the loss then says is how sure the model is of few mistakes
+_SURE = ("cross_entropy", "nll_loss", *BINARY)  # losses that grow with how sure the model is of its mistakes
+_FAR, _LITTLE = 0.3, 0.2  # of the loss of a guess: below this most is explained; a rise that is small against it
 _ENOUGH, _PARTED = 100, 0.15  # training samples looked at; accuracy lost from them to new ones
+_SCORE = Prescription('Log what you are after on the validation set too: self.log("val_acc", ...).')
 _DATA = Prescription("Get more data, or augment it (crops, flips, mixup).", {"mixup": 0.2})
 
 
@@ -120,19 +126,22 @@ class Overfitting:
             f"while {names[0].removeprefix('metric/')} went on from {sign * t[at]:.4g} to {sign * parted.level[0]:.4g}."
         )
         harmless = self._scores_hold(history, names[1], int(steps[at]), stalled=not worse)
-        message += (
-            f" But {harmless} {'holds or gets better' if worse else 'has not got worse'}: the model is only too sure "
-            "of its mistakes."
-            if harmless
-            else " The model now learns the training examples by heart, at the cost of new ones."
-        )
-        severity = Severity.INFO if harmless else Severity.WARNING
+        unscored = lower and not harmless and _explains_most(history, best, end)
+        if unscored:
+            message += " It still explains most, and no score is logged that could tell whether more is wrong."
+        elif harmless:
+            holds = "holds or gets better" if worse else "has not got worse"
+            message += f" But {harmless} {holds}: the model is only too sure of its mistakes."
+        else:
+            message += " The model now learns the training examples by heart, at the cost of new ones."
+        severity = Severity.INFO if harmless or unscored else Severity.WARNING
         mode = "max" if sign < 0 else "min"
         advice = (
             Prescription(_STOP.text.format(plain, mode), {**_STOP.changes, "monitor": plain, "monitor_mode": mode}),
             _MORE_DROPOUT if history.run.get("dropout") else _DROPOUT,
             _DECAY,
             _DATA,
+            *((_SCORE,) if unscored else ()),
         )
         yield Finding(
             self.code, self.name, severity, plain, first, parted.rise, self.min_rise_in_noise * parted.noise,
@@ -179,6 +188,14 @@ class Overfitting:
                 if held and not parted and (not falls(-v) if stalled else good or end < s[~late].min() - slack):
                     return name.removeprefix("metric/")
         return ""
+
+
+def _explains_most(history: History, best: float, end: float) -> bool:
+    """Tell whether an unscored validation loss of a classifier rose by little, to where a guess is still far off."""
+    scored = any(direction(history, n) == "higher" for n in history.series_names("validate"))
+    guess = trivial_loss(history)
+    classifies = any(c.get("loss") in _SURE for c in loss_calls(history))
+    return classifies and not scored and end < _FAR * guess and end - best < _LITTLE * guess
 
 
 def _learned_by_heart(history: History, score: str, end: float) -> bool:

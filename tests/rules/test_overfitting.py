@@ -56,6 +56,14 @@ def test_rising_loss_is_info_where_accuracy_is_good_and_stays(level, severity):
     assert found.severity == severity
 
 
+@pytest.mark.parametrize(("scale", "severity"), [(0.15, "info"), (1.0, "warning")])
+def test_rising_loss_of_a_classifier_is_info_where_it_explains_most_and_no_score_is_logged(scale, severity):
+    call = {"loss": "cross_entropy", "reduction": "mean", "prediction_shape": [32, 10], "target_dtype": "torch.int64"}
+    (found,) = judged(run(scale * DOWN, scale * U, losses=[call]), "overfitting")
+    assert found.severity == severity
+    assert judged(run(scale * DOWN, scale * U), "overfitting")[0].severity == "warning"  # of a loss nobody knows
+
+
 @pytest.mark.parametrize("offset", [-1.0, 0.0, 1.0])
 def test_healthy_whatever_the_gap(offset):
     assert judged(run(DOWN + offset, DOWN + 0.3 + JITTER), "overfitting") == []
