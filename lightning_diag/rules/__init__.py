@@ -13,7 +13,8 @@ from lightning_diag.findings import Report, RuleInfo
 from lightning_diag.records import History
 from lightning_diag.rules import judging
 from lightning_diag.rules.catalogue import RULES, TRIPWIRES
-from lightning_diag.rules.causes import CAUSES, Cause, fold
+from lightning_diag.rules.causal_table import CAUSES, Cause
+from lightning_diag.rules.causes import fold
 from lightning_diag.rules.judging import Ignore, Rules, Selectors
 from lightning_diag.rules.limits import Limits, with_limits
 from lightning_diag.rules.rule import Rule, Unmeasured
