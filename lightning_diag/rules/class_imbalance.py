@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
+
+import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.phase import is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
-from lightning_diag.rules.seen import data, loss_calls, seen_steps, wiring
+from lightning_diag.rules.seen import data, loss_calls, seen_steps, target_path, wiring
 
 _CLASSIFYING = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 _ROWS = 100
@@ -19,6 +21,8 @@ _WEIGHT = Prescription(
     "Weight the classes by 1 / frequency: nn.CrossEntropyLoss(weight=w), or pos_weight in BCEWithLogitsLoss."
 )
 _SAMPLE = Prescription("Or draw them evenly: DataLoader(sampler=WeightedRandomSampler(1 / frequency[y], len(y))).")
+
+_SPLIT = Prescription("Split at random and by class: train_test_split(x, y, stratify=y, shuffle=True).")
 
 
 @final
@@ -29,8 +33,8 @@ class ClassImbalance:
     What it finds:
         A class that is ``rarity`` times rarer than it would be among equals, was present ``min_present`` times in the
         last samples, and is found in less than ``min_recall`` of these cases, because it is hardly ever predicted.
-        Info where the classes are that uneven and the rare ones are found, or are symbols of a language; info as well
-        where a class that the network has an output for never came.
+        Or a class that came in validation and never in training.
+        Info where the classes are that uneven and the rare ones are found, or are symbols of a language.
 
     Why it matters:
         A network that always says "the majority" has a low loss and a high accuracy, and is of no use for what
@@ -67,6 +71,13 @@ class ClassImbalance:
             raise Unmeasured("fewer than 100 targets that are classes, or only one class, were seen")
         if steps_seen(history) < self.min_steps or is_running(history):
             raise Unmeasured(f"judged at the end of {self.min_steps} steps or more")
+        missing = _validated_only(history, counts)
+        if missing is not None:
+            message = (
+                f"Class {missing} is among the validation targets, and not among the {sum(counts.values())} training "
+                f"targets seen (classes {', '.join(map(str, sorted(counts)[:10]))}). It cannot be learned."
+            )
+            yield self._finding(history, self.severity, 0.0, 1 / (len(counts) + 1), message, (_SPLIT,))
         recent = {k: {int(c): n for c, n in v.items()} for k, v in (target.get("recent") or {}).items()}
         present, predicted, right = (recent.get(k, {}) for k in ("present", "predicted", "right"))
         total = sum(counts.values())
@@ -99,9 +110,16 @@ class ClassImbalance:
             )
             yield self._finding(history, Severity.INFO, share, 1 / (len(counts) * self.rarity), message)
 
-    def _finding(self, history: History, severity: Severity, value: float, limit: float, message: str) -> Finding:
+    def _finding(
+        self,
+        history: History,
+        severity: Severity,
+        value: float,
+        limit: float,
+        message: str,
+        advice: tuple[Prescription, ...] = (_WEIGHT, _SAMPLE),
+    ) -> Finding:
         step, last = seen_steps(history)
-        advice = (_WEIGHT, _SAMPLE)
         return Finding(self.code, self.name, severity, "", step, value, limit, message, last, "", advice)
 
 
@@ -116,3 +134,15 @@ def _of_language(history: History, classes: int) -> bool:
     looked_up = {p for x in history.layers if x.type == "Embedding" for p in x.parameters}
     rows = {s[0] for n, (s, *_) in (wiring(history).get("parameters") or {}).items() if n in looked_up and s}
     return places >= 2 * (history.run.get("batch_size") or places) and bool(rows & {*outputs, classes})
+
+
+def _validated_only(history: History, counts: Mapping[int, int]) -> int | None:
+    """Return a class that validation has and training never had, though each class should have come 20 times."""
+    facts = (data(history).get("validate") or {}).get(target_path(history)) or {}
+    if not facts.get("integers") or np.size(facts.get("max") or ()) != 1 or _of_language(history, len(counts)):
+        return None
+    call = next(c for c in loss_calls(history) if c.get("loss") in _CLASSIFYING)
+    outputs = 2 if "binary" in call["loss"] else (call.get("prediction_shape") or (0, 0))[1]
+    ends = {int(np.ravel(facts[k])[0]) for k in ("min", "max")}
+    new = [c for c in sorted(ends - set(counts)) if 0 <= c < outputs]  # others are left out of the loss
+    return new[0] if new and sum(counts.values()) >= 20 * (len(counts) + len(new)) else None

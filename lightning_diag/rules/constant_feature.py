@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -9,7 +10,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import History
+from lightning_diag.records import Floats, History
 from lightning_diag.rules.fitness import fitness
 from lightning_diag.rules.metrics import already_good
 from lightning_diag.rules.phase import is_running
@@ -30,7 +31,8 @@ class ConstantFeature:
     What it finds:
         Features of the real-valued inputs with one and the same value in all rows seen. All of them: an error,
         nothing can be learned. Half of them or more in a table (not in an image or sequence), where the run does not
-        do well, or a tenth of at most ``max_few``, where it fits poorly: a warning. Some: info.
+        do well, or a tenth of at most ``max_few``, where it fits poorly: a warning. Some: info. Of images and
+        sequences: a channel of several that is one number everywhere, but for a one (a mask).
 
     Why it matters:
         A feature that never changes tells nothing. Where most do not, the data is probably not what was meant: a wrong
@@ -75,6 +77,7 @@ class ConstantFeature:
             table = len((history.run.get("batch") or {}).get(path, {}).get("shape") or ()) == 2
             whole = share == 1.0 and (len(low) > 1 or len(seen) == 1)
             if not whole and not table:
+                yield from self._channel(history, path, low, high)
                 continue
             bad = share >= self.max_share and not already_good(history)
             few = share >= self.min_poor and len(low) <= self.max_few
@@ -93,3 +96,24 @@ class ConstantFeature:
             step, last = seen_steps(history)
             advice = (_LOOK, _DROP)
             yield Finding(self.code, self.name, severity, path, step, share, self.max_share, message, last, "", advice)
+
+    def _channel(self, history: History, path: str, low: Floats, high: Floats) -> Iterator[Finding]:
+        """Yield a finding where one channel of several is the same number everywhere."""
+        shape = history.run["batch"][path]["shape"][1:]
+        first = next((x for x in history.layers if x.parameters), None)
+        if first is None or len(low) != math.prod(shape):
+            return
+        axis = 0 if first.type.startswith("Conv") else -1
+        lows, highs = (np.moveaxis(v.reshape(shape), axis, 0).reshape(shape[axis], -1) for v in (low, high))
+        flat = np.flatnonzero((lows.min(1) == highs.max(1)) & (lows.min(1) != 1))  # ones are a mask, or a bias
+        if not len(flat) or shape[axis] < 2:
+            return
+        severity = Severity.INFO if already_good(history) else Severity.WARNING
+        names = ", ".join(map(str, flat[:8]))
+        message = (
+            f"Channel {names} of the {shape[axis]} of the input {path!r} is {lows[flat[0], 0]:.4g} everywhere, in all "
+            "rows seen. It tells nothing: a wrong name, a failed read or a transform that wipes it out."
+        )
+        step, last = seen_steps(history)
+        value, advice = len(flat) / shape[axis], (_LOOK, _DROP)
+        yield Finding(self.code, self.name, severity, path, step, value, 0.0, message, last, "", advice)

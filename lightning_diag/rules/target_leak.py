@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -12,6 +12,8 @@ from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import data, loss_calls, seen_steps, target_path
 
 _DROP = Prescription("Drop that feature, unless it is really known when a prediction is needed.")
+_WINDOW = Prescription("End the window before the step to be predicted: x = series[i : i + n], y = series[i + n].")
+_EXACT = 1e-6  # of the variance: what smooth series do not reach from one step to the next
 
 _OVER_TIME = ("RNN", "GRU", "LSTM", "Conv", "Embedding", "MultiheadAttention")
 
@@ -24,7 +26,8 @@ class TargetLeak:
     What it finds:
         One single feature of three or more that explains at least ``min_r2`` of the variance of a target
         column, or of a
-        class, over ``min_rows`` rows: a copy of the target, or something made from it.
+        class, over ``min_rows`` rows: a copy of the target, or something made from it. Of a sequence: its last place,
+        if it is a real-valued target to the sixth digit.
 
     Why it matters:
         The network learns to read that feature. Where it is missing, or known only afterwards, it predicts nothing.
@@ -56,7 +59,8 @@ class TargetLeak:
         shape = (history.run.get("batch") or {}).get(path, {}).get("shape") or ()
         first = next((x for x in history.layers if x.parameters), None)
         symbols = bool((data(history)["train"].get(path) or {}).get("integers"))
-        if len(shape) != 2 or (symbols and first is not None and first.type.startswith(_OVER_TIME)):
+        exact = fit["best_r2"] > 1 - _EXACT and _is_last(fit["best_feature"], shape) and not _of_classes(history)
+        if not exact and (len(shape) != 2 or (symbols and first is not None and first.type.startswith(_OVER_TIME))):
             raise Unmeasured("asked of tables alone: in a sequence or image one place may rightly decide")
         compared = [*loss_calls(history), *(history.run.get("differences") or ())]
         if any(c.get("target") == path for c in compared):
@@ -76,4 +80,20 @@ class TargetLeak:
         )
         step, last = seen_steps(history)
         value, limit = float(fit["best_r2"]), self.min_r2
-        yield Finding(self.code, self.name, self.severity, "", step, value, limit, message, last, "", (_DROP,))
+        advice = (_WINDOW if len(shape) == 3 else _DROP,)
+        if len(shape) == 3:
+            message += " It is the last place of the window, which reaches one step too far."
+        yield Finding(self.code, self.name, self.severity, "", step, value, limit, message, last, "", advice)
+
+
+def _is_last(feature: int, shape: Sequence[int]) -> bool:
+    """Tell whether a feature lies in the last place of a sequence, whichever of its axes is the time."""
+    if len(shape) != 3:
+        return False
+    row, column = divmod(feature, shape[2])
+    return (row == shape[1] - 1 and shape[1] > 2) or (column == shape[2] - 1 and shape[2] > 2)
+
+
+def _of_classes(history: History) -> bool:
+    target = data(history)["train"].get(target_path(history)) or {}
+    return bool(target.get("integers", True))

@@ -1,3 +1,4 @@
+from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
 from tests.rules.surroundings import features, seen
 
@@ -44,3 +45,18 @@ def test_one_of_few_is_a_warning_where_the_run_fits_poorly():
     many = run([0] + [1] * 31, flat_loss(), n=32)
     many.add_points("metric/val_r2", [100, 200, 300, 399], [0.1, 0.1, 0.12, 0.11], stage="validate")
     assert judged(many, "constant-feature")[0].severity == "info"
+
+
+def test_a_channel_that_is_one_number_everywhere():
+    made = run([0, 0, 0, 0, 1, 1, 1, 1])  # the offset is 1
+    made.run["batch"]["0"]["shape"] = [32, 2, 4]
+    made.set_layers([Layer("net.0", "Conv1d", parameters=("net.0.weight",))])
+    assert judged(made, "constant-feature") == []  # ones: a mask
+    facts = made.run["data"]["train"]["0"]
+    facts["min"][:4], facts["max"][:4] = [0.0] * 4, [0.0] * 4
+    assert [f.severity for f in judged(made, "constant-feature")] == ["warning"]
+    facts["min"][:4] = facts["max"][:4] = [-1.0, 0.0, 1.0, 2.0]
+    assert judged(made, "constant-feature") == []  # coordinates
+    facts["min"][:4] = facts["max"][:4] = [0.0] * 4
+    made.set_layers([Layer("rnn", "GRU", parameters=("rnn.weight_ih_l0",))])
+    assert judged(made, "constant-feature") == []  # the first step is padding

@@ -41,3 +41,16 @@ def test_a_place_in_a_sequence_may_rightly_decide():
     assert judged(made, "target-leak")  # a measurement that is the target
     made.run["data"]["train"]["0"]["integers"] = True  # the symbol to be recalled
     assert "tables" in unmeasured(made, "target-leak")
+
+
+def test_the_last_place_of_a_window_that_is_the_target():
+    made = run(1.0, best_feature=7)
+    made.run["batch"]["0"]["shape"] = [32, 8, 1]
+    made.run["data"]["train"]["1"] = {"integers": False}
+    made.run["data"]["target"] = {"path": "1"}
+    (found,) = judged(made, "target-leak")
+    assert "one step too far" in found.message
+    made.run["data"]["fit"]["best_r2"] = 0.9999  # smooth: the last value is a good guess
+    assert "tables" in unmeasured(made, "target-leak")
+    made.run["data"]["fit"].update(best_r2=1.0, best_feature=0)  # the first one is to be remembered
+    assert "tables" in unmeasured(made, "target-leak")
