@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
+from lightning_diag.rules.curve import pace
 from lightning_diag.rules.fitness import column, fitness
 from lightning_diag.rules.phase import is_running, loss_breaks, loss_descent, matrices, pick
 from lightning_diag.rules.rule import Unmeasured, between, percent
@@ -17,6 +18,8 @@ from lightning_diag.trends import is_plateau
 
 # Their steps are as long as the gradient; all others divide its size out again.
 _PROPORTIONAL = {"SGD", "ASGD", "NAG", "SGDP", "SGDW", "Lars", "LARS"}
+
+_STEADY = 0.6  # of the average pace, at the end: what is clipped goes at one speed
 
 
 @final
@@ -28,7 +31,8 @@ class ClippingAlwaysActive:
         An optimizer whose steps are as long as the gradient (SGD), a gradient norm above the clipping threshold at
         ``min_share`` of the samples and ``min_factor`` times it in the median (or, where a program clips by hand, a
         norm that is the same number at every step), steps that change the weights by less than ``max_ratio`` of
-        themselves, and a loss that does not fall, or still falls at the end without being good.
+        themselves, and a loss that does not fall, or still falls at the end without being good. Or a norm more than
+        ``min_throttle`` times the threshold, and a loss that comes down in a straight line to the end.
 
     Why it matters:
         The learning rate in effect is the rate times threshold over norm: a threshold far below the usual norm makes
@@ -53,6 +57,7 @@ class ClippingAlwaysActive:
     min_share: float = 0.9
     min_factor: float = 5.0
     max_ratio: float = 3e-4
+    min_throttle: float = 30.0
     min_samples: int = 8
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -73,9 +78,10 @@ class ClippingAlwaysActive:
         at = history.table("update/ratio").steps
         ratio = pick(history, "update/ratio", names, at)
         ratio = ratio[np.isfinite(ratio)]
-        if not len(ratio) or np.median(ratio) >= self.max_ratio or not self._creeps(history):
+        throttled = not by_hand and factor > self.min_throttle and pace(history.series("loss").values) > _STEADY
+        if not len(ratio) or not (np.median(ratio) < self.max_ratio or throttled) or not self._creeps(history):
             return
-        pace = float(np.median(ratio))
+        step = float(np.median(ratio))
         text = (
             f"The gradient norm was the same number, {limit:.3g}, at nearly every step"
             if by_hand
@@ -84,7 +90,7 @@ class ClippingAlwaysActive:
         )
         first, last = int(steps[0]), int(steps[-1])
         text += (
-            f" ({between(first, last)}), and a step changes the weights by {pace:.1g} of themselves. The clipping, not "
+            f" ({between(first, last)}), and a step changes the weights by {step:.1g} of themselves. The clipping, not "
             "the learning rate, sets the pace, and it is too slow for this run."
         )
         advice = (

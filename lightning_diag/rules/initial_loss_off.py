@@ -29,8 +29,7 @@ class InitialLossOff:
     What it finds:
         The loss call of the first step against log(classes) for cross entropy, log(2) for binary cross entropy, the
         mean square of the targets for squared error: more than ``max_ratio`` times as high. An info; a warning where it
-        is ``costly_ratio`` times as high and a tenth of the run, ``min_steps`` at least, is needed to come down to
-        there.
+        is ``costly_ratio`` times as high and ``min_steps`` or more are needed to come down to there.
 
     Why it matters:
         A network that has not learned should not be sure of anything. Where it is, the first part of training only
@@ -52,7 +51,7 @@ class InitialLossOff:
     severity: ClassVar[Severity] = Severity.WARNING
     needs: ClassVar[tuple[str, ...]] = ()
     max_ratio: float = 2.0
-    costly_ratio: float = 4.0
+    costly_ratio: float = 3.0
     min_steps: int = 20
 
     def __post_init__(self) -> None:
@@ -95,4 +94,4 @@ class InitialLossOff:
             return 0
         below = np.flatnonzero(values <= first.expected)
         needed = int(below[0]) if len(below) else len(values)
-        return needed if needed >= max(self.min_steps, 0.1 * len(values)) else 0
+        return needed if needed >= self.min_steps else 0

@@ -72,17 +72,17 @@ class ParameterNeverUpdated:
         if rates_rise(history):
             raise Unmeasured("the learning rate is still being warmed up")
         embeddings = {p for x in history.layers if "embedding" in x.type.lower() for p in x.parameters}
-        known = [p for p in held(history) if len(p.shape) > 1 and p.name not in embeddings]
         needed = self.min_samples * (4 if is_running(history) else 1)
-        known = [p for p in known if len(p.steps) >= needed]
-        if not known:
+        matrices = [p for p in held(history) if len(p.shape) > 1 and len(p.steps) >= needed]
+        known = [p for p in matrices if p.name not in embeddings]  # of which few rows may be asked for
+        if not matrices:
             raise Unmeasured(f"no trained weight matrix was seen at {needed} optimizer steps")
         still = [p for p in known if self._rests(history, p)]
-        total = sum(p.elements for p in known)
+        total = sum(p.elements for p in matrices)
         if still:
             yield self._rest(history, still, sum(p.elements for p in still) / total)
             return
-        back = [p for p in known if self._stays(history, p)]
+        back = [p for p in matrices if self._stays(history, p, 3e-3 if p.name in embeddings else 1e-4)]
         if back:
             yield self._back(history, back, 1.0, len(back[0].steps), (int(back[0].steps[0]), int(back[0].steps[-1])))
             return
@@ -123,14 +123,14 @@ class ParameterNeverUpdated:
         return bool(not bad.any() and len(update) and not update.any())
 
     @staticmethod
-    def _stays(history: History, p: Held) -> bool:
-        """Tell whether steps change a weight, and yet it is the same, to six digits, at the start of every one."""
+    def _stays(history: History, p: Held, least: float) -> bool:
+        """Tell whether steps change a weight by a share, and yet it is the same, to six digits, whenever one starts."""
         _, update = column(history, "update/rms", p.name)
         values = [column(history, f"parameter/{s}", p.name)[1] for s in ("mean", "std", "rms")]
         if not all(len(v) and v[-1] for v in values) or not len(update):
             return False
         same = all(float(np.ptp(v)) == 0.0 for v in values)
-        return same and float(np.median(update)) > 1e-4 * float(values[-1][-1])
+        return same and float(np.median(update)) > least * float(values[-1][-1])
 
     def _undone(self, history: History, known: list[Held]) -> tuple[float, int, tuple[int, int]]:
         """Return the share of steps whose change was gone when the next began, of how many, and the first and last."""

@@ -68,7 +68,8 @@ class TargetScale:
             )
         for call in calls:
             site = str(call["site"])
-            mean, rms = (_column(history, f"target/{s}", site) for s in ("mean", "rms"))
+            until = None if call.get("target") else 1  # a target that the model computes may run away with it
+            mean, rms = (_column(history, f"target/{s}", site)[:until] for s in ("mean", "rms"))
             level, size = (_column(history, f"prediction/{s}", site)[:1] for s in ("mean", "rms"))
             if not len(mean) or not len(level):
                 raise Unmeasured("targets or first predictions are not finite")

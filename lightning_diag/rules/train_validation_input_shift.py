@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class TrainValidationInputShift:
         for path in both:
             (m, s), (n, t) = ((floats(f, "mean"), floats(f, "std")) for f in (train[path], validate[path]))
             moving = (s > 1e-6 * np.abs(m)) & (s > 0)
-            if not moving.any():
+            if not moving.any() or _is_flag(train[path]):
                 continue
             shift = float(np.median(np.abs(n - m)[moving] / np.maximum(s, 1e-12)[moving]))
             ratio = float(np.median(t[moving] / s[moving]))
@@ -110,3 +110,8 @@ class TrainValidationInputShift:
         step, last = seen_steps(history)
         advice = (_SAME, _CONSTANT)
         return Finding(self.code, self.name, self.severity, path, step, far, self.max_far, message, last, "", advice)
+
+
+def _is_flag(facts: Mapping[str, Any]) -> bool:
+    """Tell whether an input is one whole number a sample: a label, a mask or a count, which nobody standardizes."""
+    return bool(facts.get("integers")) and len(floats(facts, "mean")) == 1

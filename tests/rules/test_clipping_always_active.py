@@ -1,3 +1,5 @@
+import numpy as np
+
 from tests.rules.histories import falling_loss, flat_loss, judged, unmeasured
 from tests.rules.wired import wired
 
@@ -10,6 +12,14 @@ def test_sick():
     (found,) = judged(made, RULE)
     assert found.severity == "warning"
     assert found.value > 50
+
+
+def test_sick_where_a_hard_threshold_makes_the_loss_a_straight_line():
+    line = 2.3 - 0.8 * np.linspace(0, 1, 400) + 0.01 * np.random.default_rng(0).standard_normal(400)
+    assert judged(wired(line, gradient_clip_val=0.01), RULE)
+    assert judged(wired(line, gradient_clip_val=0.1), RULE) == []  # clipped to a tenth
+    bent = 1.5 + 0.8 * np.exp(-np.arange(400) / 50)
+    assert judged(wired(bent, gradient_clip_val=0.01), RULE) == []
 
 
 def test_sick_by_hand():

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from tests.rules.histories import falling_loss, flat_loss, judged, unmeasured
+from tests.rules.histories import falling_loss, flat_loss, judged, layers, unmeasured
 from tests.rules.wired import wired
 
 RULE = "parameter-never-updated"
@@ -55,6 +57,17 @@ def test_sick_one_matrix_is_written_back_after_every_step():
     (found,) = judged(wired(flat_loss(), readings=stays), RULE)
     assert found.site == "net.2"
     assert "back" in found.message
+
+
+def test_sick_an_embedding_is_written_back_after_every_step():
+    words = layers()
+    words[0] = replace(words[0], type="Embedding")
+    held = lambda value: lambda s, n: value if n == "net.0.weight" else value + 1e-4 * s  # noqa: E731
+    stays = {f"parameter/{k}": held(0.1) for k in ("mean", "std", "rms")}
+    (found,) = judged(wired(flat_loss(), structure=words, readings=stays), RULE)
+    assert found.site == "net.0"
+    rare = {**stays, "update/rms": lambda s, n: 1e-4}  # rows that are seldom asked for: too little to see
+    assert judged(wired(flat_loss(), structure=words, readings=rare), RULE) == []
 
 
 def two_optimizers(stepped, loss=None):

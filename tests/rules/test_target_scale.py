@@ -50,3 +50,17 @@ def test_absent():
 
 def test_outputs_out_of_scale_are_no_matter_of_the_targets():
     assert judged(run((0.0, 1.0), (1000.0, 700.0), falling_loss(scale=1e6)), "target-scale") == []
+
+
+def test_a_target_that_the_model_computes_is_that_of_the_first_step():
+    made = run((2e5, 5e4), (0.0, 0.2), flat_loss(level=4e10, noise=1e8))
+    made.run["losses"][0]["target"] = ""
+    assert judged(made, "target-scale")  # so from the start
+    grows = history(flat_loss(), structure=[], losses=squared_error(target=""), **seen())
+    for family in ("target", "prediction"):
+        grows.set_sites(family, ["mse_loss"])
+    for step in range(0, 400, 20):
+        size = 0.2 * 1.1**step
+        row = {f"{family}/{s}": [size] for family in ("target", "prediction") for s in ("mean", "rms")}
+        grows.add_sample(step, 0, row)
+    assert judged(grows, "target-scale") == []
