@@ -31,8 +31,9 @@ class BatchSize:
     What it finds:
         Nearly the whole training set in a batch (``min_part`` of it), ``max_updates`` updates or fewer in the whole
         run, and a loss that still falls at its end while the fit is poor (where that is not known: at more than
-        ``min_pace`` of its average pace). Or one or two samples in a batch and a loss
-        that never fell, is no better than that of a constant, and has a noise of ``min_noise`` of its level.
+        ``min_pace`` of its average pace, or by more than ``min_late`` of itself in the last quarter). Or one or two
+        samples in a batch and a loss that never fell, is no better than that of a constant, and has a noise of
+        ``min_noise`` of its level.
 
     Why it matters:
         An epoch of one batch is one update: ten epochs are ten small steps. A gradient of one sample is mostly noise,
@@ -60,6 +61,7 @@ class BatchSize:
     tiny: int = 2
     min_noise: float = 0.5
     min_pace: float = 0.5
+    min_late: float = 0.15
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding, for the whole run."""
@@ -70,7 +72,7 @@ class BatchSize:
         fit, values = fitness(history), series.values[np.isfinite(series.values)]
         if loss_breaks(history) or fit == "good" or (history.run.get("wiring") or {}).get("fast_dev_run"):
             return
-        if fit == "unknown" and not pace(values) > self.min_pace:
+        if fit == "unknown" and not (pace(values) > self.min_pace or late_fall(values) > self.min_late):
             return
         accumulated = int(history.run.get("accumulate_grad_batches") or 1) * int(history.run.get("world_size") or 1)
         samples = min(int(size), int(batch) * accumulated)
@@ -107,3 +109,15 @@ class BatchSize:
         return Finding(
             self.code, self.name, Severity.WARNING, "", first, float(value), float(limit), text, last, "", (advice,)
         )
+
+
+def late_fall(values: Floats) -> float:
+    """Return by which share of itself a loss fell from the first to the last third of its last quarter.
+
+    Example:
+        >>> round(late_fall(np.linspace(1.0, 0.2, 80)), 2)
+        0.35
+    """
+    n = max(3, len(values) // 12)
+    before, end = float(np.median(values[-3 * n : -2 * n])), float(np.median(values[-n:]))
+    return (before - end) / before if before > 0 else 0.0

@@ -15,7 +15,7 @@ from lightning_diag.rules.metrics import already_good, words
 from lightning_diag.rules.phase import idle_since, is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import planned, rates, wiring
-from lightning_diag.trends import is_plateau
+from lightning_diag.trends import is_plateau, noise
 
 _UNITS = Prescription(
     "Give the schedule the length of the run in the units of its interval: "
@@ -44,7 +44,7 @@ class ScheduleMismatch:
         steps as the run has. It is gone too early: below a hundredth of its highest
         for more than half of the run, while the loss had not come to rest. It watches the wrong way:
         ReduceLROnPlateau with mode "max" on a loss (or "min" on a score) has cut the rate. Info where the run
-        is good nevertheless.
+        is good nevertheless, unless the loss climbed back with the rate.
 
     Why it matters:
         A schedule is part of the optimizer. One that is counted in other units than the run (epochs or steps)
@@ -81,8 +81,8 @@ class ScheduleMismatch:
         if np.ptp(rate.values) <= 1e-9 * np.max(np.abs(rate.values)):
             return
         kinds = {str(s.get("type")) for s in schedulers}
-        wrong = self._wrong_way(schedulers, rate)
-        found = wrong or self._climbs(kinds, rate) or self._rises(kinds, rate)
+        wrong, climbs = self._wrong_way(schedulers, rate), self._climbs(kinds, rate)
+        found = wrong or climbs or self._rises(kinds, rate)
         found = found or self._gone(history, rate) or self._too_long(history, schedulers, rate)
         if not found:
             return
@@ -90,7 +90,8 @@ class ScheduleMismatch:
         left = unexplained(history)
         fine = bool(already_good(history)) or (np.isfinite(left) and left < _GOOD)
         last = int(rate.steps[-1])
-        severity = Severity.INFO if fine and not wrong else self.severity  # nobody watches the wrong way on purpose
+        spoilt = wrong or (climbs and _spoils(history, climbs[1]))  # nobody watches the wrong way on purpose
+        severity = Severity.INFO if fine and not spoilt else self.severity
         yield Finding(self.code, self.name, severity, "", first, value, limit, text, last, "", (_UNITS, _KEEP))
 
     def _climbs(self, kinds: set[str], rate: Series) -> tuple[str, int, float, float] | None:
@@ -174,3 +175,17 @@ class ScheduleMismatch:
                 )
                 return text, int(rate.steps[int((rate.values < rate.values.max()).argmax())]), float(cut), 0.5
         return None
+
+
+def _spoils(history: History, low: int) -> bool:
+    """Tell whether the loss at the end is a tenth above that at a step, beyond the error of both."""
+    series = history.series("loss")
+    finite = np.isfinite(series.values)
+    loss, steps = series.values[finite], series.steps[finite]
+    window = max(8, len(loss) // 20)
+    at = int(np.searchsorted(steps, low))
+    then, end = loss[max(0, at - window) : at + window], loss[-window:]
+    if len(then) < window or at > len(loss) - 2 * window:
+        return False
+    bottom, error = float(np.median(then)), 1.2533 * noise(loss) / float(np.sqrt(window))
+    return float(np.median(end)) > bottom + max(0.1 * abs(bottom), 4 * error)

@@ -28,6 +28,7 @@ _MORE = Prescription("Train for two to four times as many epochs.", {"max_epochs
 _STOP = Prescription('Let EarlyStopping(monitor="val_loss", patience=10) decide when to stop.')
 _WATCH = Prescription('Tell it what to watch and where to: EarlyStopping(monitor="val_loss", mode="min", patience=10).')
 _GOOD, _BARELY = 0.95, 0.5
+_FEW_EPOCHS, _EARLY_PACE = 5, 0.3
 
 
 @final
@@ -38,7 +39,9 @@ class StoppedTooEarly:
     What it finds:
         At the end of a run that took all its planned steps, the training loss and, where it is logged, the validation
         loss still fall at more than ``max_pace`` of their average pace over the run, beyond noise. An exponential
-        approach falls at that pace for as long as fewer than about 1.3 time constants have passed. Or EarlyStopping
+        approach falls at that pace for as long as fewer than about 1.3 time constants have passed; half that pace
+        counts where five epochs or fewer explained less than half and the last one brought a fifth of all that
+        validation gained. Or EarlyStopping
         ended the run with the mode of what is better the other way, or although the last validation was the best in
         every loss and score that is logged.
 
@@ -84,9 +87,10 @@ class StoppedTooEarly:
         if rate_share(history, np.array([taken - 1]))[0] < 0.3 or _is_good(history):
             return
         train = pace(values)
-        if not train > self.max_pace or not self._matters(history, values):
-            return
         name, _, validation = validation_loss(history)
+        limit = _EARLY_PACE if _has_just_begun(history, validation) else self.max_pace
+        if not train > limit or not self._matters(history, values):
+            return
         if len(validation) >= 5:
             half = validation[len(validation) // 2 :]
             if not (improves(validation) and falls_on(half)):
@@ -104,7 +108,7 @@ class StoppedTooEarly:
             + ". Training ended because its epochs were over, not because there was nothing left to learn."
         )
         yield Finding(
-            self.code, self.name, severity, "", taken - 1, train, self.max_pace, message, taken - 1, "", (_MORE, _STOP)
+            self.code, self.name, severity, "", taken - 1, train, limit, message, taken - 1, "", (_MORE, _STOP)
         )
 
     def _cut_short(self, history: History, taken: int, plan: int) -> Iterator[Finding]:
@@ -150,6 +154,14 @@ class StoppedTooEarly:
         gain, left = float(before - end), unexplained(history)
         start = float(np.median(values[: max(3, third // 4)]))
         return gain > 0.02 * abs(float(before)) or (left > 0.5 and gain > 0.2 * (start - float(end)) > 0)
+
+
+def _has_just_begun(history: History, validation: Floats) -> bool:
+    """Tell whether few epochs explained less than half, and the last one brought a fifth of what validation gained."""
+    if not 3 <= len(validation) <= _FEW_EPOCHS or not unexplained(history) > _BARELY:
+        return False
+    gains = -np.diff(validation)
+    return bool((gains > 0).all() and gains[-1] > 0.2 * gains.sum())
 
 
 def _is_contrary(history: History, stop: Mapping[str, Any]) -> bool:

@@ -33,3 +33,9 @@ def test_whole_set_of_which_nobody_knows_how_good_it_is():
     falls, rests = np.linspace(0.9, 0.3, 30), 0.3 + 0.6 * np.exp(-np.arange(30) / 3)
     for loss, said in ((falls, 1), (rests, 0)):
         assert len(judged(wired(loss, batch_size=1000, dataset_size=1000, losses=[]), RULE)) == said
+
+
+def test_whole_set_that_still_gains_a_sixth_in_its_last_quarter():
+    for late, said in ((0.25, 1), (0.05, 0)):
+        loss = np.concatenate([np.linspace(10, 1, 6), 0.5 * np.exp(-np.linspace(0, 6 * late, 60))])
+        assert len(judged(wired(loss, batch_size=1000, dataset_size=1000, losses=[]), RULE)) == said

@@ -22,6 +22,20 @@ def test_sick_climbs_again():
     assert "climbed back" in found.message
 
 
+@pytest.mark.parametrize(("back", "severity"), [(0.0, "info"), (0.3, "warning")])
+def test_climbs_again_in_a_run_that_is_good(back, severity):
+    t = np.linspace(0, 1, 400)
+    loss = (
+        0.1
+        + 2 * np.exp(-20 * t)
+        + back * np.clip(2 * t - 1, 0, 1)
+        + 0.01 * np.random.default_rng(0).standard_normal(400)
+    )
+    made = run(loss, lambda t: COSINE(2 * t))
+    made.add_points("metric/val_acc", [100, 200, 300, 399], [0.9, 0.96, 0.97, 0.96], stage="validate")
+    assert judged(made, "schedule-mismatch")[0].severity == severity
+
+
 def test_sick_warmup_longer_than_the_run():
     assert "warmup" in judged(run(flat_loss(), lambda t: 0.1 * t, "LambdaLR"), "schedule-mismatch")[0].message
 

@@ -99,3 +99,15 @@ def test_early_stopping_that_watches_the_wrong_way():
 
 def test_a_threshold_that_was_set_ends_as_it_should():
     assert cut_short(BEST, BETTER, stops=[{"monitor": "val_loss", "mode": "min", "stopping_threshold": 0.8}]) == []
+
+
+@pytest.mark.parametrize(("end", "speaks"), [(1.95, True), (2.05, False)])
+def test_a_few_epochs_that_have_just_begun(end, speaks):
+    x = np.arange(96)
+    loss = 1.9 + 1.1 * np.exp(-x / 48) + 0.02 * np.random.default_rng(0).standard_normal(96)
+    made = history(loss, points={"learning_rate/0": [0.1] * 20}, steps_planned=96, losses=cross_entropy(20))
+    made.set_sites("total", [""])
+    for step in range(0, 96, 4):
+        made.add_sample(step, step // 32, {"total/gradient_norm": [1.0]})
+    made.add_points("metric/val_loss", [31, 63, 95], [2.5, 2.1, end], stage="validate")
+    assert bool(judged(made, "stopped-too-early")) == speaks
