@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_diag.records import Floats, History, Ints, Layer
+from lightning_diag.rules.trivial import trivial_loss
 from lightning_diag.trends import Descent, descent
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -21,9 +22,13 @@ def loss_descent(history: History) -> Descent:
     return descent(history.series("loss").values)
 
 
+_NOTHING = 0.98  # of the loss of a guess: above it a fall was only the unlearning of a bad start
+
+
 def is_learning(history: History) -> bool:
-    """Tell whether the loss clearly fell and is still a number at the end."""
-    return loss_descent(history).kind == "falling" and not loss_breaks(history)
+    """Tell whether the loss clearly fell, below that of a guess where that is known, and is a number at the end."""
+    descent, guess = loss_descent(history), trivial_loss(history)
+    return descent.kind == "falling" and not loss_breaks(history) and not descent.end > _NOTHING * guess
 
 
 def loss_breaks(history: History) -> bool:
