@@ -101,6 +101,7 @@ class Observer:
             silent=self._units.some_silent,
             deep=self.deep,
             fresh=self.surroundings.owned if self._stepped_before else (),
+            first=self.samples == 0,
         )
         self._step.on_out_of_memory = self._ran_out_of_memory
         self._step.open(batch)
@@ -185,6 +186,7 @@ class Observer:
             "products": seen.products,
             "sequences": seen.sequences,
             "reshapes": seen.reshapes,
+            "attends_ahead": seen.attends_ahead,
             "batch": seen.batch,
             "batch_size": self._size,
         }
@@ -224,7 +226,7 @@ class Observer:
                 self._sources = sources(self.module)
                 self.history.update_run(source=self._sources.get("", ""))
             self.history.set_layers([replace(x, source=source_of(x.site, self._sources)) for x in layers])
-        for key in ("losses", "differences", "products", "sequences", "reshapes", "batch"):
+        for key in ("losses", "differences", "products", "sequences", "reshapes", "attends_ahead", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})
         self.history.update_run(**{key: known[key] for key in FACTS if known.get(key)})

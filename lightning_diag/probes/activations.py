@@ -21,7 +21,7 @@ from lightning_diag.probes.recurrent import RepeatedCalls, take_over_time
 from lightning_diag.records import Layer
 from lightning_diag.statistics.rows import rows_of, spread
 from lightning_diag.statistics.sampling import sample
-from lightning_diag.statistics.units import BOUNDED, RECTIFIERS, saturation, unit_max
+from lightning_diag.statistics.units import BOUNDED, GATES, RECTIFIERS, saturation, unit_max
 from lightning_diag.statistics.views import main_tensor, plain, stands_whole, tensors
 
 _MOST_SUMMED = 1 << 20  # elements of a softmax that are summed over the batch
@@ -185,6 +185,8 @@ class ActivationProbe:
         self.layers.append(layer)
         if self.readings.tensor("activation", site, out) and values is not None and not out.is_complex():
             self._units(site, module, values, kind, axis)
+            if kind in GATES and x is not None and x is not out:
+                self._gate(site, kind, x, values, axis)
             if self.deep and stands_whole(values, out) and values.dim() > 1 and values.shape[0] >= _LEAST_ROWS:
                 std, rank = spread(rows_of(values)).unbind()
                 self.readings.scalar("activation/sample_std", site, std)
@@ -229,6 +231,12 @@ class ActivationProbe:
             flat_elements, flat_units = saturation(values, kind, axis, low, high)
             self.readings.scalar("activation/saturated_fraction", site, flat_elements)
             self.readings.scalar("activation/saturated_units_fraction", site, flat_units)
+
+    def _gate(self, site: str, kind: str, x: Tensor, values: Tensor, axis: int) -> None:
+        """Which units of a gate are shut on all examples."""
+        before = plain(x)
+        if before is not None and before.shape == values.shape and values.dim() > 1:
+            self.readings.silence(site, unit_max(before, axis) <= GATES[kind], values.shape[0], None)
 
     def _inputs(self, site: str, args: tuple[Any, ...]) -> None:
         """Whether a module's inputs were finite; a sum tells, for NaN and Inf survive it.

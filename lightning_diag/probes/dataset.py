@@ -91,7 +91,7 @@ class DataSeen:
         self._products: dict[str, Row] = {}
         self._seen = 0
         self._recent: deque[tuple[Row, Row]] = deque(maxlen=_RECENT)
-        self._target = ""
+        self._target = self._shifted = ""
 
     def add(self, rows: Mapping[str, Row], epoch: int) -> None:
         """Take the rows of one training step: of the batch by path, of "prediction" and "target" of the loss call."""
@@ -103,6 +103,7 @@ class DataSeen:
             target = batch.get(path)
         self._target = self._target or next((p for p, x in batch.items() if target is x or _same(x, target)), "")
         x = next((x for p, x in batch.items() if p != self._target), None)
+        self._shifted = self._shifted or next((p for p, y in batch.items() if x is not None and _is_shifted(x, y)), "")
         if target is None or not len(target) or not np.isfinite(target).all():
             return
         self._add_target(x, target)
@@ -158,6 +159,8 @@ class DataSeen:
                 if path in self.train and f.hashes:
                     out["validate"][path]["shared"] = len(f.hashes & self.train[path].hashes)
         out["target"] = {"path": self._target, **self._target_facts()}
+        if self._shifted:
+            out["target"]["shifted"] = self._shifted
         out["fit"] = self._fit_facts()
         return out
 
@@ -207,6 +210,13 @@ class DataSeen:
 
 def _same(x: Row, target: Row | None) -> bool:
     return target is not None and x.size == target.size and bool((x.ravel() == target.ravel()).all())
+
+
+def _is_shifted(x: Row, y: Row) -> bool:
+    """Tell whether whole numbers are those of another tensor one place later: the next symbols of a text."""
+    if x.shape != y.shape or x.shape[1] < 3 or not (x == np.round(x)).all() or (x == x[:, :1]).all():
+        return False
+    return bool((x[:, 1:] == y[:, :-1]).all()) and not bool((x == y).all())
 
 
 def _are_classes(target: Row) -> bool:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from lightning_diag.graph import activation_kind, clean, fusing, is_metric
+from lightning_diag.probes.attention import ATTENTION, looks_ahead, weights_look_ahead
 from lightning_diag.probes.hooks import Hook
 from lightning_diag.probes.losses import LossCalls
 from lightning_diag.probes.readings import Readings, measuring
@@ -86,7 +87,7 @@ _RESHAPES: Final = frozenset(
     {Tensor.view, Tensor.reshape, torch.reshape, Tensor.unflatten, Tensor.flatten, torch.flatten}
 )
 _ARRANGING: Final = _COPIES | _RESHAPES
-_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_ARRANGING})
+_LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_ARRANGING, *ATTENTION})
 
 
 def _owner(module: nn.Module) -> str:
@@ -98,6 +99,7 @@ def _owner(module: nn.Module) -> str:
     return "activation" if activation_kind(module) else "metric" if is_metric(module) else ""
 
 
+_MOST_ATTENTION = 64  # modules
 MOST_CALLS = 8  # functional calls of one kind behind one module, and loss calls, that are observed in a step
 
 
@@ -129,6 +131,8 @@ class FunctionProbe(TorchFunctionMode):
         self.losses = LossCalls(readings)
         self.batch_size = 0  # of all tensors of the batch, 0 where they differ
         self.reshapes: list[dict[str, Any]] = []
+        self.first = False  # whether this is the first look at the run
+        self.ahead: dict[str, bool] = {}  # module -> whether attention in it sees later places of its own sequence
         self.seconds = 0.0
         self._root = root
         self._open = False
@@ -222,6 +226,9 @@ class FunctionProbe(TorchFunctionMode):
         scope = self._scopes[-1][0] if self._scopes else ""
         if owners & {"metric", "weights"}:
             return
+        if func in ATTENTION:
+            self._attends(scope, looks_ahead(func, args, kwargs) if self.first else None)
+            return
         if func in _DIFFERENCES or func in _PRODUCTS:
             if "loss" not in owners:
                 (self.losses.difference if func in _DIFFERENCES else self.losses.product)(args)
@@ -235,9 +242,16 @@ class FunctionProbe(TorchFunctionMode):
         if owners & {"activation", "loss"} or not isinstance(x, Tensor) or not isinstance(out, Tensor):
             return
         kind = _ACTIVATIONS[func]
+        if kind == "softmax" and self.first:
+            self._attends(scope, weights_look_ahead(out))
         site = self._numbered(f"{self.maker(x) or scope}:{kind}")
         if site:
             self.on_activation(site, kind, x, out)
+
+    def _attends(self, scope: str, ahead: bool | None) -> None:
+        """Note what an attention sees; one masked call of a module is enough."""
+        if ahead is not None and (scope in self.ahead or len(self.ahead) < _MOST_ATTENTION):
+            self.ahead[scope] = ahead and self.ahead.get(scope, True)
 
     def _arranged(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
         if any(owner in ("metric", "weights") for _, owner in self._scopes):

@@ -44,6 +44,7 @@ class SampledStep:
         silent: Collection[str] = (),
         deep: bool = True,
         fresh: Collection[int] = (),
+        first: bool = False,
     ) -> None:
         self.readings = Readings()
         self.batch: dict[str, dict[str, Any]] = {}
@@ -55,6 +56,7 @@ class SampledStep:
         seen = self._activations
         self._functions = FunctionProbe(module, self.readings, seen.function, seen.prediction, on_error)
         self._functions.maker = seen.maker
+        self._functions.first = first
         self._parameters = ParameterProbe(module, self.readings, on_error, deep=deep, fresh=fresh)
         self._eager = EagerStep() if eager else None
         self._guard = OutOfMemoryGuard(module, self._give_up) if guarded else None
@@ -154,6 +156,11 @@ class SampledStep:
     def reshapes(self) -> list[dict[str, Any]]:
         """Where a reshape put parts of several samples together."""
         return self._functions.reshapes
+
+    @property
+    def attends_ahead(self) -> dict[str, bool]:
+        """Module -> whether attention in it sees later places of its own sequence; told of the first sample only."""
+        return self._functions.ahead
 
     @property
     def sequences(self) -> dict[str, list[int]]:

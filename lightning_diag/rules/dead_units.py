@@ -27,6 +27,8 @@ _OUTPUT = Prescription("Remove the ReLU behind the last layer; a loss on raw out
 
 _BORN = 0.9  # of the dead units that never fired: missing capacity, no damage
 
+_GATES = ("gelu", "silu", "mish", "hardswish")
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,9 @@ class DeadUnits:
 
     What it finds:
         A unit (feature or channel) is dead if it was zero on every example and position of a whole window of
-        sampled steps in training mode. A warning where more than ``max_dead_fraction`` of a layer's units are
-        dead in the last ``last_samples`` samples that measured it; an error where ``max_layer_fraction`` are,
+        sampled steps in training mode; one of GELU, SiLU, Mish or Hardswish if its input was never above -3, -6, -6 or
+        -3, where value and slope are next to nothing. A warning where more than ``max_dead_fraction`` of a layer's
+        units are dead in the last ``last_samples`` samples that measured it; an error where ``max_layer_fraction`` are,
         or where several layers are mostly dead. It tells units that were dead from the first sample on
         (initialization, bias, input) from those that died later (a step that was too large).
 
@@ -92,7 +95,7 @@ class DeadUnits:
     @staticmethod
     def _too_little(history: History) -> str:
         if not np.isfinite(history.table("activation/silent_fraction").matrix).any():
-            return "no rectifier (ReLU) layer was seen"
+            return "no rectifier (ReLU, GELU, SiLU) layer was seen"
         seen = history.table("activation/dead_examples").matrix
         most = int(np.nanmax(seen)) if np.isfinite(seen).any() else 0
         needed = history.run.get("dead_examples", "more")
@@ -113,16 +116,18 @@ class DeadUnits:
         severity = self._severity(history, site, dead, last, many)
         if born_share >= _BORN and dead < self.mostly_dead_fraction and already_good(history):
             severity = Severity.INFO  # what never fired was never missed
-        message = f"At {site} {units} were zero {self._evidence(examples)}{between(confirmed, last)}"
+        gate = layer is not None and layer.activation in _GATES
+        zero = "as good as zero" if gate else "zero"
+        message = f"At {site} {units} were {zero} {self._evidence(examples)}{between(confirmed, last)}"
         message += self._when(born_share, by_bias)
-        message += " No gradient passes a unit that is never active" + (
+        message += f" {'Hardly any' if gate else 'No'} gradient passes a unit that is never active" + (
             ": nothing gets through this layer." if dead >= self.max_layer_fraction else ", so it never learns again."
         )
         message += " It is the output layer: its ReLU also cuts off all negative predictions." if output else ""
         first = int(history.steps[0]) if born_share >= 0.5 else self._onset(history, site, confirmed)
         return Finding(
             self.code, self.name, severity, site, first, dead, self.max_dead_fraction, message, last, "",
-            self._advice(born_share, by_bias, output),
+            tuple(a for a in self._advice(born_share, by_bias, output) if a is not _LEAKY or not gate),
         )  # fmt: skip
 
     def _onset(self, history: History, site: str, confirmed: int) -> int:

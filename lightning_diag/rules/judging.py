@@ -23,7 +23,7 @@ Ignore: TypeAlias = Selectors | Mapping[str, Selectors]
 
 _WHY_ABSENT = {
     "activation/saturated_units_fraction": "no bounded activation (sigmoid, tanh, ...) was seen",
-    "activation/dead_fraction": "no rectifier (ReLU) was seen on enough examples; train longer or with larger batches",
+    "activation/dead_fraction": "no rectifier was seen on enough examples; train longer or with larger batches",
     "activation": "no module output that has it was seen",
     "activation_gradient": "gradients of module outputs were not recorded",
     "gradient": "no parameter gradient was seen before an optimizer step",
@@ -153,7 +153,7 @@ def _ask(rule: type[Rule] | Rule, history: History, there: Collection[str]) -> t
 
 _LONG = (
     "optimizers", "frozen", "metric_direction", "wiring", "data", "modes", "unregistered", "unfed_norms", "differences",
-    "products", "sequences", "reshapes",
+    "products", "sequences", "reshapes", "attends_ahead",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -13,6 +14,10 @@ from lightning_diag.rules.seen import data, loss_calls, seen_steps, target_path
 
 _DROP = Prescription("Drop that feature, unless it is really known when a prediction is needed.")
 _WINDOW = Prescription("End the window before the step to be predicted: x = series[i : i + n], y = series[i + n].")
+_MASK = Prescription(
+    "Mask what comes later: F.scaled_dot_product_attention(..., is_causal=True), "
+    "nn.Transformer.generate_square_subsequent_mask(length) as mask; no bidirectional layer."
+)
 _EXACT = 1e-6  # of the variance: what smooth series do not reach from one step to the next
 
 _OVER_TIME = ("RNN", "GRU", "LSTM", "Conv", "Embedding", "MultiheadAttention")
@@ -27,7 +32,8 @@ class TargetLeak:
         One single feature of three or more that explains at least ``min_r2`` of the variance of a target
         column, or of a
         class, over ``min_rows`` rows: a copy of the target, or something made from it. Of a sequence: its last place,
-        if it is a real-valued target to the sixth digit.
+        if it is a real-valued target to the sixth digit. And attention without a mask (or a bidirectional recurrent
+        layer) where the targets are the inputs one place later: an error.
 
     Why it matters:
         The network learns to read that feature. Where it is missing, or known only afterwards, it predicts nothing.
@@ -52,6 +58,10 @@ class TargetLeak:
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding."""
+        ahead = _sees_next(history)
+        if ahead:
+            yield self._looks_ahead(history, ahead)
+            return
         fit = data(history).get("fit") or {}
         if "best_r2" not in fit or fit["rows"] < self.min_rows:
             raise Unmeasured(f"inputs and targets were not found together, or fewer than {self.min_rows} rows")
@@ -85,6 +95,14 @@ class TargetLeak:
             message += " It is the last place of the window, which reaches one step too far."
         yield Finding(self.code, self.name, self.severity, "", step, value, limit, message, last, "", advice)
 
+    def _looks_ahead(self, history: History, site: str) -> Finding:
+        message = (
+            f"The targets are the inputs one place later, and {site} lets a place see those behind it. The network "
+            "copies the next symbol instead of predicting it; where it has to write a text, it has nothing to copy."
+        )
+        step, last = seen_steps(history)
+        return Finding(self.code, self.name, Severity.ERROR, site, step, 1.0, 0.0, message, last, "", (_MASK,))
+
 
 def _is_last(feature: int, shape: Sequence[int]) -> bool:
     """Tell whether a feature lies in the last place of a sequence, whichever of its axes is the time."""
@@ -97,3 +115,24 @@ def _is_last(feature: int, shape: Sequence[int]) -> bool:
 def _of_classes(history: History) -> bool:
     target = data(history)["train"].get(target_path(history)) or {}
     return bool(target.get("integers", True))
+
+
+def _sees_next(history: History) -> str:
+    """Return the layer that sees later places where the next ones are to be predicted, "" where there is none."""
+    seen: dict[str, bool] = history.run.get("attends_ahead") or {}
+    both = [x.site for x in history.layers if any("_reverse" in p for p in x.parameters)]
+    ahead = both[:1] or [site or "attention" for site in seen][:1]
+    return ahead[0] if ahead and (both or all(seen.values())) and _predicts_next(history) else ""
+
+
+def _predicts_next(history: History) -> bool:
+    """Tell whether each place's target is the symbol of the next one: a tensor of its own, or the batch's only one."""
+    batch, calls = history.run.get("batch") or {}, loss_calls(history)
+    target = calls[0].get("target") if len(calls) == 1 else ""
+    if not target or "cross_entropy" not in str(calls[0].get("loss")):
+        return False
+    if data(history).get("target", {}).get("shifted") == target:
+        return True
+    shape: list[int] = (batch.get(target) or {}).get("shape") or []
+    alone = list(batch) == [target] and len(shape) == 2 and "int" in str(batch[target].get("dtype"))
+    return alone and math.prod(calls[0].get("target_shape") or ()) == shape[0] * (shape[1] - 1)

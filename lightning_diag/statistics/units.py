@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 RECTIFIERS: Final = frozenset({"relu", "relu6"})
+# What is let through by a gate, up to which input it is as good as shut: value and slope are below 2 % there.
+GATES: Final = {"gelu": -3.0, "silu": -6.0, "mish": -6.0, "hardswish": -3.0}
 FLAT: Final = 0.05  # share of the largest derivative below which an activation counts as flat
 _MOST = 1 << 18  # elements looked at for saturation
 

@@ -198,3 +198,14 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_loses_no_step(tmp_path: Path) -
     assert diag.history.series("loss").steps.tolist() == list(range(20))
     assert diag.history.run["steps"] == 20
     assert diag.history.run["continues"]["at_step"] == 10
+
+
+@pytest.mark.parametrize(
+    ("gate", "bias", "dead"), [(nn.GELU(), -5.0, 1.0), (nn.SiLU(), -5.0, 0.0), (nn.SiLU(), -12.0, 1.0)]
+)
+def test_shut_gates_are_dead_units(gate: nn.Module, bias: float, dead: float, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 16), gate, nn.Linear(16, 2))
+    nn.init.constant_(net[0].bias, bias)
+    nn.init.uniform_(net[0].weight, -0.1, 0.1)
+    history = fit(Net(net), tmp_path, epochs=3).history
+    assert history["activation/dead_fraction", "net.1"].values[-1] == dead

@@ -89,3 +89,11 @@ def test_what_is_not_a_number_is_counted_and_left_out():
     found = seen(x, Y)["train"]["0"]
     assert (found["nonfinite"], found["rows"]) == (2, 318)
     assert np.isfinite(found["mean"]).all()
+
+
+def test_targets_that_are_the_next_symbols():
+    text = np.random.default_rng(0).integers(0, 9, (64, 9)).astype(float)
+    assert seen(text[:, :-1], text[:, 1:])["target"]["shifted"] == "1"
+    assert "shifted" not in seen(text[:, :-1], text[:, :-1])["target"]
+    assert "shifted" not in seen(text[:, :-1] + 0.5, text[:, 1:] + 0.5)["target"]
+    assert "shifted" not in seen(np.ones((64, 8)), np.ones((64, 8)))["target"]

@@ -89,3 +89,11 @@ def test_units_that_never_fired_are_an_info_where_the_score_is_good():
         made = dead(lambda s: 0.6, start=start)
         made.add_points("metric/val_acc", range(0, 400, 100), [score] * 4, stage="validate")
         assert judged(made, "dead-units")[0].severity == severity
+
+
+def test_a_gate_that_is_shut_is_as_good_as_zero():
+    made = dead(lambda s: 0.97, where=(7,))
+    made.set_layers([*layers()[:7], layers()[7].__class__("net.7", "GELU", activation="gelu", units=64)])
+    (found,) = judged(made, "dead-units")
+    assert "as good as zero" in found.message
+    assert not any("nn.GELU" in p.text for p in found.prescriptions)

@@ -1,6 +1,7 @@
+from lightning_diag import check
 from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, history, judged, unmeasured
-from tests.rules.surroundings import seen
+from tests.rules.surroundings import cross_entropy, seen
 
 
 def run(r2, **more):
@@ -54,3 +55,28 @@ def test_the_last_place_of_a_window_that_is_the_target():
     assert "tables" in unmeasured(made, "target-leak")
     made.run["data"]["fit"].update(best_r2=1.0, best_feature=0)  # the first one is to be remembered
     assert "tables" in unmeasured(made, "target-leak")
+
+
+def language(ahead, **layer):
+    made = history(falling_loss(), losses=cross_entropy(20, target_shape=[32 * 7]), **seen(target={"shifted": "1"}))
+    made.run["attends_ahead"] = ahead
+    made.set_layers([Layer("net", "LSTM", **layer)])
+    return check(made, select=["target-leak"]).findings
+
+
+def test_sick_a_language_model_without_a_mask():
+    (found,) = language({"net.attention": True})
+    assert (found.severity, found.site) == ("error", "net.attention")
+    assert not language({"net.attention": True, "net.other": False})  # one across sequences, maybe
+    assert not language({"net.attention": False})
+    (both,) = language({}, parameters=("net.weight_ih_l0", "net.weight_ih_l0_reverse"))
+    assert both.site == "net"
+    assert not language({}, parameters=("net.weight_ih_l0",))
+
+
+def test_sick_where_the_batch_is_one_tensor_and_silent_for_masked_words():
+    for n, said in ((7, 1), (8, 0)):  # all but the first place, and all of them
+        made = history(falling_loss(), losses=cross_entropy(20, target="batch", target_shape=[32 * n]), **seen())
+        made.run["batch"] = {"batch": {"shape": [32, 8], "dtype": "torch.int64"}}
+        made.run["attends_ahead"] = {"net.attention": True}
+        assert len(check(made, select=["target-leak"]).findings) == said
