@@ -16,8 +16,10 @@ from lightning_diag.rules.phase import at_steps, is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import data, inputs, seen_steps
 from lightning_diag.rules.trivial import is_stuck_at, trivial_loss
+from lightning_diag.trends import noise, smooth
 
 _ROWS = 100
+_MANY = 8  # validation losses of which a noise can be told
 _MOVING = 1e-5  # median update-to-weight ratio
 _LOOK = Prescription("Print ten inputs with their targets; check how they are joined, sorted and shuffled.")
 _OVERFIT = Prescription("Train a small model on a hundred samples: it must fit them, and a second hundred from them.")
@@ -30,8 +32,8 @@ class LabelsIndependentOfInput:
 
     What it finds:
         The loss on validation data (on training data where there is none) never comes below that of a predictor that
-        ignores its input, although weights move and gradients flow, and no linear combination of the input features
-        tells more of the target than chance would (R2 below twice features / distinct rows).
+        ignores its input, by more than its noise, although weights move and gradients flow, and no linear combination
+        of the input features tells more of the target than chance would (R2 below twice features / distinct rows).
 
     Why it matters:
         There is nothing to learn: inputs and targets were shuffled apart, joined by the wrong key, or the labels are
@@ -84,9 +86,11 @@ class LabelsIndependentOfInput:
         if names:
             values = np.concatenate([history.series(n, "validate").values for n in names])
             values = values[np.isfinite(values)]
-            if len(values) < 3 or np.nanmin(values) < (1 - self.tolerance) * trivial:
+            if len(values) < 3:
                 return
-            best = float(np.nanmin(values))
+            best = float(smooth(values, 3).min())  # the best of many is better by chance
+            if best < trivial - max(self.tolerance * trivial, 2 * noise(values) if len(values) >= _MANY else 0.0):
+                return
         else:
             if not is_stuck_at(history, trivial, tolerance=self.tolerance):
                 return

@@ -20,6 +20,7 @@ from lightning_diag.rules.trivial import trivial_loss as _trivial
 _LESS = Prescription("Lower weight decay, dropout or penalty by a factor of 10.", {"weight_decay": "x0.1"})
 _NONE = Prescription("Train without any of them first; the model must be able to overfit before it is regularized.")
 _SAME = 0.05
+_COUPLED = {"Adam", "RMSprop", "Adagrad", "NAdam", "RAdam", "Adamax", "Adadelta"}  # decay is part of the gradient
 
 
 @final
@@ -29,9 +30,10 @@ class OverRegularization:
 
     What it finds:
         In a run that ends poorly: weight decay that alone would have shrunk the weights by more than a factor
-        of e over the run (sum of learning rate times decay above ``max_decay``) and did shrink their median to
-        half or less; dropout of ``max_dropout`` or more; or a training loss of which ``max_penalty`` or more
-        is not the loss call's value but what was added to it.
+        of e over the run (sum of learning rate times decay above ``max_decay``; where an adaptive optimizer divides
+        a decay that outweighs the gradient by its size: of learning rates over the size of the weights) and did
+        shrink their median to half or less; dropout of ``max_dropout`` or more; or a training loss of which
+        ``max_penalty`` or more is not the loss call's value but what was added to it.
 
     Why it matters:
         The optimizer minimizes what it is given. Where the penalty outweighs the data, the best weights are zeros.
@@ -93,6 +95,7 @@ class OverRegularization:
         with np.errstate(all="ignore"):
             shrunk = weight[-1] / weight[0] if len(weight) else np.zeros(0)
         shrunk = shrunk[np.isfinite(shrunk)]
+        pull = max(pull, self._normalized(history, decay, names, float(np.nansum(known[0].values))))
         if pull < self.max_decay or not len(shrunk) or np.median(shrunk) > 0.5:
             return None
         text = (
@@ -103,6 +106,20 @@ class OverRegularization:
             "penalty outweighs the data."
         )
         return text, "", pull, self.max_decay
+
+    @staticmethod
+    def _normalized(history: History, decay: float, names: tuple[str, ...], way: float) -> float:
+        """Return by how much a decay that outweighs the gradient, and is divided by its size with it, pulls.
+
+        Added to the gradient of an adaptive optimizer it moves every weight by the rate towards zero in each step.
+        """
+        kinds = {str(o.get("type")) for o in history.run.get("optimizers") or ()}
+        if not kinds or not kinds <= _COUPLED or not names or "gradient/rms" not in history.statistics:
+            return 0.0
+        weight, gradient = (history.table(f"{f}/rms") for f in ("parameter", "gradient"))
+        size = np.nanmedian(pick(history, "parameter/rms", names, weight.steps[:1]))
+        usual = np.nanmedian(pick(history, "gradient/rms", names, gradient.steps))
+        return float(way / size) if decay * size > usual > 0 else 0.0
 
     def _penalty(self, history: History, values: Floats) -> tuple[str, str, float, float] | None:
         data = _data_loss(history)

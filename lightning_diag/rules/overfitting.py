@@ -28,6 +28,7 @@ _MORE_DROPOUT = Prescription("Raise the dropout rate by 0.1 to 0.2.", {"dropout"
 _DECAY = Prescription("Raise weight decay: AdamW(..., weight_decay=0.05).", {"weight_decay": 0.05})
 _GOOD = 0.95  # of a score whose best is 1: what the loss then says is how sure the model is of few mistakes
 _SURE = ("cross_entropy", "nll_loss", *BINARY)  # losses that grow with how sure the model is of its mistakes
+_NEARLY_ALL, _MUCH, _TIMES = 0.05, 0.25, 8  # training and validation error over the targets' variance; their ratio
 _FAR, _LITTLE = 0.3, 0.2  # of the loss of a guess: below this most is explained; a rise that is small against it
 _ENOUGH, _PARTED = 100, 0.15  # training samples looked at; accuracy lost from them to new ones
 _SCORE = Prescription('Log what you are after on the validation set too: self.log("val_acc", ...).')
@@ -44,7 +45,9 @@ class Overfitting:
         worse than the best (smoothed) one by more than ``min_rise_in_noise`` standard deviations, by ``min_rise`` of
         what had been gained and (a loss) by ``min_level_rise`` of its level, most points since then are, and training
         improved meanwhile by more than its noise. Or validation stands still for the last half of the points while
-        training makes ``min_stalled_gain`` or more of all its gain. Info where a validation score (accuracy, ...) still
+        training makes ``min_stalled_gain`` or more of all its gain. Or a regression's training error is below a
+        twentieth of the variance of the targets, and the validation error, at rest, above a quarter of it and 8 times
+        as large. Info where a validation score (accuracy, ...) still
         gets better beyond its own noise or stays at 0.95 or more, or where the loss merely stalls and the score does
         not fall.
 
@@ -53,11 +56,10 @@ class Overfitting:
 
     When it is silent:
         Fewer than ``min_points`` validation points; one bad point; a rise within the noise; validation that
-        stalls because training has, too; training that gained less than ``min_train_gain`` of its level. The
-        absolute gap between training and validation is never judged: a training loss seen through dropout,
-        augmentation, or with penalties added to it, is offset from the validation loss. Only the trends of both,
-        since validation was best, are. A metric of which it is not known whether higher is better (no
-        torchmetrics object, no telling name).
+        stalls because training has, too; training that gained less than ``min_train_gain`` of its level. Else the
+        absolute gap between training and validation is not judged: a training loss seen through dropout,
+        augmentation, or with penalties added to it, is offset from the validation loss. A metric of which it is not
+        known whether higher is better (no torchmetrics object, no telling name).
 
     What to do:
         Keep the best checkpoint and stop early; then regularize (dropout, weight decay), augment, or get more data.
@@ -114,7 +116,8 @@ class Overfitting:
         slight = lower and 0 <= parted.rise < self.min_level_rise * parted.level[1]
         worse, stalled = self._worsens(parted, len(v)) and not slight, self._stalls(t, v)
         learned = parted.train_improvement > self.min_train_gain * abs(float(t[0]))
-        if not learned or not (worse or stalled):
+        torn = lower and not improves(v[len(v) // 2 :]) and _fits_training_only(history, *parted.level)
+        if not learned or not (worse or stalled or torn):
             return
         at = parted.best if worse else len(v) // 2
         sign = -1.0 if direction(history, names[1]) == "higher" else 1.0
@@ -125,7 +128,7 @@ class Overfitting:
             f"{plain} {words} in steps {first} to {last} ({len(v) - at} validation points, noise {parted.noise:.2g}) "
             f"while {names[0].removeprefix('metric/')} went on from {sign * t[at]:.4g} to {sign * parted.level[0]:.4g}."
         )
-        harmless = self._scores_hold(history, names[1], int(steps[at]), stalled=not worse)
+        harmless = "" if torn else self._scores_hold(history, names[1], int(steps[at]), stalled=not worse)
         unscored = lower and not harmless and _explains_most(history, best, end)
         if unscored:
             message += " It still explains most, and no score is logged that could tell whether more is wrong."
@@ -196,6 +199,16 @@ def _explains_most(history: History, best: float, end: float) -> bool:
     guess = trivial_loss(history)
     classifies = any(c.get("loss") in _SURE for c in loss_calls(history))
     return classifies and not scored and end < _FAR * guess and end - best < _LITTLE * guess
+
+
+def _fits_training_only(history: History, train: float, validation: float) -> bool:
+    """Tell whether a regression explains nearly all of the training targets and much less of new ones.
+
+    Neither dropout nor augmentation can be the reason: they make the training error the larger one.
+    """
+    spread = trivial_loss(history)
+    squared = [c.get("loss") for c in loss_calls(history)] == ["mse_loss"]
+    return squared and 0 <= train < _NEARLY_ALL * spread and validation > max(_MUCH * spread, _TIMES * train)
 
 
 def _learned_by_heart(history: History, score: str, end: float) -> bool:

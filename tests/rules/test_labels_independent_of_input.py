@@ -34,3 +34,11 @@ def test_healthy():
 def test_absent():
     assert "constant" in unmeasured(history(falling_loss(), **seen()), "labels-independent-of-input")
     assert "end" in unmeasured(run(falling_loss(), None, status="running"), "labels-independent-of-input")
+
+
+def test_the_best_of_many_noisy_losses_is_better_by_chance():
+    rng = np.random.default_rng(0)
+    noisy = TRIVIAL * (1 + 0.02 * rng.standard_normal(20))
+    assert min(noisy) < 0.97 * TRIVIAL
+    assert judged(run(falling_loss(), list(noisy)), "labels-independent-of-input")
+    assert judged(run(falling_loss(), list(0.9 * noisy)), "labels-independent-of-input") == []

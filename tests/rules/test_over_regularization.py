@@ -4,11 +4,13 @@ from tests.rules.histories import STEPS, falling_loss, flat_loss, history, judge
 from tests.rules.surroundings import cross_entropy, seen
 
 
-def run(loss, *, decay=0.0, weight=lambda s: 0.1, own=None, dropout=0.0, **facts):
+def run(loss, *, decay=0.0, weight=lambda s: 0.1, own=None, dropout=0.0, gradient=None, **facts):
     group = {"lr": 0.1, "weight_decay": decay, "parameters": []}
     known = seen()
     known["wiring"]["dropout"] = {"net.1": dropout} if dropout else {}
     tables = {"parameter/rms": lambda s, j: weight(s)}
+    if gradient is not None:
+        tables["gradient/rms"] = lambda s, j: gradient
     made = history(
         loss,
         tables=tables,
@@ -27,6 +29,13 @@ def test_sick_decay():
     (found,) = judged(run(flat_loss(), decay=1.0, weight=lambda s: 0.1 * 0.98**s), "over-regularization")
     assert found.severity == "warning"
     assert "decay of 1" in found.message
+
+
+def test_sick_decay_that_an_adaptive_optimizer_divides_by_its_size():
+    for kind, gradient, said in (("RMSprop", 1e-4, 1), ("RMSprop", 1.0, 0), ("AdamW", 1e-4, 0)):
+        made = run(flat_loss(), decay=0.01, weight=lambda s: 0.1 * 0.98**s, gradient=gradient)
+        made.run["optimizers"][0]["type"] = kind
+        assert len(judged(made, "over-regularization")) == said
 
 
 def test_sick_dropout():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.rules.histories import history, judged, unmeasured
+from tests.rules.surroundings import squared_error
 
 N = 20
 X = np.arange(N)
@@ -62,6 +63,15 @@ def test_rising_loss_of_a_classifier_is_info_where_it_explains_most_and_no_score
     (found,) = judged(run(scale * DOWN, scale * U, losses=[call]), "overfitting")
     assert found.severity == severity
     assert judged(run(scale * DOWN, scale * U), "overfitting")[0].severity == "warning"  # of a loss nobody knows
+
+
+@pytest.mark.parametrize(("validation", "said"), [(0.4, 1), (0.2, 0)])
+def test_a_regression_that_explains_nothing_but_its_training_targets(validation, said):
+    made = run(0.02 + DOWN / 50, validation + 0.5 * np.exp(-X) + JITTER / 10, losses=squared_error())
+    made.set_sites("target", ["mse_loss"])
+    for step in range(0, 200, 20):
+        made.add_sample(step, 0, {"target/mean": [0.0], "target/rms": [1.0]})
+    assert len(judged(made, "overfitting")) == said
 
 
 @pytest.mark.parametrize("offset", [-1.0, 0.0, 1.0])
