@@ -10,13 +10,14 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
-from lightning_diag.rules.curve import pace
+from lightning_diag.rules.curve import pace, validation_loss
 from lightning_diag.rules.fitness import fitness
 from lightning_diag.rules.phase import is_running, loss_breaks, loss_descent
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.trivial import trivial_loss
-from lightning_diag.trends import is_plateau
+from lightning_diag.trends import is_plateau, noise
 
+_VALIDATIONS, _SHAKEN = 5, 0.1  # validation losses looked at; noise of one over its level
 _SMALLER = Prescription(
     "Use smaller batches, 32 to 128 samples: DataLoader(batch_size=64, shuffle=True).", {"batch_size": 64}
 )
@@ -33,7 +34,8 @@ class BatchSize:
         run, and a loss that still falls at its end while the fit is poor (where that is not known: at more than
         ``min_pace`` of its average pace, or by more than ``min_late`` of itself in the last quarter). Or one or two
         samples in a batch and a loss that never fell, is no better than that of a constant, and has a noise of
-        ``min_noise`` of its level.
+        ``min_noise`` of its level; or a poor fit at rest with that noise, in which the validation loss jumps by a tenth
+        of itself from one to the next.
 
     Why it matters:
         An epoch of one batch is one update: ten epochs are ten small steps. A gradient of one sample is mostly noise,
@@ -84,10 +86,14 @@ class BatchSize:
                     "the same cost."
                 )
                 yield self._finding(history, samples, size * self.min_part, text, _SMALLER)
-        elif samples <= self.tiny and size > 32 * samples and self._drowned(values, trivial_loss(history)):
+        elif (
+            samples <= self.tiny
+            and size > 32 * samples
+            and (self._drowned(values, trivial_loss(history)) or (fit == "poor" and self._shakes(history, values)))
+        ):
             text = (
                 f"A batch holds {samples} sample(s); the noise of the loss, {loss.noise:.2g}, is as large as its "
-                f"level, {loss.end:.3g}, and it does not fall in {loss.n} updates. The steps follow single samples."
+                f"level, {loss.end:.3g}, and rests in {loss.n} updates. The steps follow single samples."
             )
             yield self._finding(history, samples, float(self.tiny), text, _LARGER)
 
@@ -102,6 +108,14 @@ class BatchSize:
             if float(early.mean() - late.mean()) > 3 * np.hypot(error, float(early.std()) / np.sqrt(n)):
                 return False
         return float(late.std()) > self.min_noise * float(np.abs(late).mean())
+
+    def _shakes(self, history: History, values: Floats) -> bool:
+        """Tell whether a loss rests, mostly noise, while each validation finds other weights than the one before."""
+        late, (_, _, validation) = values[-max(1, len(values) // 2) :], validation_loss(history)
+        if len(values) < 256 or len(validation) < _VALIDATIONS or not is_plateau(late):
+            return False
+        shaken = noise(validation[-_VALIDATIONS:]) > _SHAKEN * float(np.median(validation[-_VALIDATIONS:]))
+        return bool(shaken and float(late.std()) > self.min_noise * float(np.abs(late).mean()))
 
     def _finding(self, history: History, value: float, limit: float, text: str, advice: Prescription) -> Finding:
         steps = history.series("loss").steps

@@ -199,7 +199,11 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(("learning-rate-too-high",), (*NUMBERS, *STEPS, *SIGNALS, *OUTCOMES, "batch-size"), "every step overshoots"),
     Row(("learning-rate-too-low",), (*SMALL, *OUTCOMES), "the weights hardly move"),
-    Row(("batch-size",), (*OUTCOMES, *SMALL, "noisy-gradient"), "too few, or too noisy, updates"),
+    Row(
+        ("batch-size",),
+        (*OUTCOMES, *SMALL, "learning-rate-too-low", "noisy-gradient"),
+        "too few, or too noisy, updates",
+    ),
     Row(("loss-scale-collapse",), NUMBERS, "the scaler has given up"),
     Row(
         ("activation-explosion",),

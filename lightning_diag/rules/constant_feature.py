@@ -101,17 +101,19 @@ class ConstantFeature:
         """Yield a finding where one channel of several is the same number everywhere."""
         shape = history.run["batch"][path]["shape"][1:]
         first = next((x for x in history.layers if x.parameters), None)
-        if first is None or len(low) != math.prod(shape):
+        if first is None or len(shape) < 2:
             return
-        axis = 0 if first.type.startswith("Conv") else -1
-        lows, highs = (np.moveaxis(v.reshape(shape), axis, 0).reshape(shape[axis], -1) for v in (low, high))
-        flat = np.flatnonzero((lows.min(1) == highs.max(1)) & (lows.min(1) != 1))  # ones are a mask, or a bias
-        if not len(flat) or shape[axis] < 2:
+        axis = 0 if first.type.startswith("Conv") else len(shape) - 1
+        seen = np.linspace(0, math.prod(shape) - 1, len(low)).round().astype(int)  # as rows_of picks them
+        channel = np.unravel_index(seen, shape)[axis]
+        levels = {c: (low[channel == c].min(), high[channel == c].max()) for c in np.unique(channel).tolist()}
+        flat = [c for c, (a, b) in levels.items() if a == b and a != 1]  # ones are a mask, or a bias
+        if not flat or shape[axis] < 2:
             return
         severity = Severity.INFO if already_good(history) else Severity.WARNING
-        names = ", ".join(map(str, flat[:8]))
+        names, level = ", ".join(map(str, flat[:8])), levels[flat[0]][0]
         message = (
-            f"Channel {names} of the {shape[axis]} of the input {path!r} is {lows[flat[0], 0]:.4g} everywhere, in all "
+            f"Channel {names} of the {shape[axis]} of the input {path!r} is {level:.4g} everywhere, in all "
             "rows seen. It tells nothing: a wrong name, a failed read or a transform that wipes it out."
         )
         step, last = seen_steps(history)

@@ -11,7 +11,7 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.first_loss import FirstLoss, first_loss
-from lightning_diag.rules.phase import is_learning, is_running
+from lightning_diag.rules.phase import is_running, loss_descent
 from lightning_diag.rules.rule import Unmeasured, check_range
 
 _HEAD = Prescription(
@@ -29,7 +29,8 @@ class InitialLossOff:
     What it finds:
         The loss call of the first step against log(classes) for cross entropy, log(2) for binary cross entropy, the
         mean square of the targets for squared error: more than ``max_ratio`` times as high. An info; a warning where it
-        is ``costly_ratio`` times as high and ``min_steps`` or more are needed to come down to there.
+        is ``costly_ratio`` times as high and what is lost until it has come down to there is as much as in ``min_lost``
+        steps at twice the expected loss.
 
     Why it matters:
         A network that has not learned should not be sure of anything. Where it is, the first part of training only
@@ -51,8 +52,9 @@ class InitialLossOff:
     severity: ClassVar[Severity] = Severity.WARNING
     needs: ClassVar[tuple[str, ...]] = ()
     max_ratio: float = 2.0
-    costly_ratio: float = 3.0
+    costly_ratio: float = 2.5
     min_steps: int = 20
+    min_lost: float = 10.0
 
     def __post_init__(self) -> None:
         check_range(self, "max_ratio", 1.0, 1e9)
@@ -88,10 +90,11 @@ class InitialLossOff:
         """Return the steps until the loss is where it should have started; 0 where that is soon, or not its story."""
         series = history.series("loss")
         values = series.values[np.isfinite(series.values)]
-        if is_running(history) or len(values) < 5 * self.min_steps or not is_learning(history):
+        if is_running(history) or len(values) < 5 * self.min_steps or loss_descent(history).kind != "falling":
             return 0
         if not 0.5 < values[0] / first.value < 2:  # a sum, or a loss with other terms: its level is not known
             return 0
         below = np.flatnonzero(values <= first.expected)
         needed = int(below[0]) if len(below) else len(values)
-        return needed if needed >= self.min_steps else 0
+        lost = float((values[:needed] / values[0] * first.ratio - 1).sum())  # in steps at twice the expected loss
+        return needed if lost >= self.min_lost else 0

@@ -163,7 +163,8 @@ class ParameterNeverUpdated:
         text += f"; the learning rate of its group is {rate:g}. " if np.isfinite(rate) else ". "
         text += "The optimizer holds it, but its steps come to nothing, so it stays as it was initialized."
         advice = (_RATE, _WRITES) if rate == 0 else (_WRITES, _PRECISION, _RATE)
-        return Finding(self.code, self.name, severity, first.module, start, 0.0, 0.0, text, end, "", advice)
+        site = first.module or first.name
+        return Finding(self.code, self.name, severity, site, start, 0.0, 0.0, text, end, "", advice)
 
     def _back(self, history: History, known: list[Held], share: float, pairs: int, steps: tuple[int, int]) -> Finding:
         place = execution_place(history)
@@ -176,7 +177,17 @@ class ParameterNeverUpdated:
         severity = Severity.WARNING if fitness(history) == "good" else Severity.ERROR
         start, end = steps
         return Finding(
-            self.code, self.name, severity, first.module, start, share, self.min_undone, text, end, "", (_WRITES,)
+            self.code,
+            self.name,
+            severity,
+            first.module or first.name,
+            start,
+            share,
+            self.min_undone,
+            text,
+            end,
+            "",
+            (_WRITES,),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -10,6 +11,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History, Layer
+from lightning_diag.rules.fitness import shapes
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.seen import seen_steps
 
@@ -92,7 +94,9 @@ class SamplesMixed:
         if size is None or any(s[:1] != (size,) for s in batch):  # the samples may lie along another axis on purpose
             return None
         for site, (samples, times) in (history.run.get("sequences") or {}).items():
-            if times == size != samples and any(s[1:2] == (samples,) for s in batch):
+            whole = samples * _width(history, site)
+            torn = samples % size != 0 and any(len(s) > 1 and math.prod(s[1:]) == whole for s in batch)
+            if times == size != samples and (torn or any(s[1:2] == (samples,) for s in batch)):
                 first, last = seen_steps(history)
                 message = (
                     f"{site} takes the {size} samples of the batch for {size} time steps, and the {samples} time steps "
@@ -144,3 +148,12 @@ class SamplesMixed:
         severity = Severity.ERROR if layer.role == "output" else Severity.WARNING
         advice, limit = (_DIM, _NONE), self.max_error
         return Finding(self.code, self.name, severity, layer.site, first, error, limit, message, last, "", advice)
+
+
+def _width(history: History, site: str) -> int:
+    """Return the numbers that a recurrent or attention layer takes at a time step, 0 if unknown."""
+    known = shapes(history)
+    for name in (f"{site}.weight_ih_l0", f"{site}.in_proj_weight"):
+        if name in known and len(known[name][0]) == 2:
+            return int(known[name][0][1])
+    return 0

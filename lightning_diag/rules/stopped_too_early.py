@@ -28,7 +28,7 @@ _MORE = Prescription("Train for two to four times as many epochs.", {"max_epochs
 _STOP = Prescription('Let EarlyStopping(monitor="val_loss", patience=10) decide when to stop.')
 _WATCH = Prescription('Tell it what to watch and where to: EarlyStopping(monitor="val_loss", mode="min", patience=10).')
 _GOOD, _BARELY = 0.95, 0.5
-_FEW_EPOCHS, _EARLY_PACE = 5, 0.3
+_FEW_EPOCHS, _EARLY_PACE, _LITTLE = 5, 0.15, 0.1
 
 
 @final
@@ -157,11 +157,15 @@ class StoppedTooEarly:
 
 
 def _has_just_begun(history: History, validation: Floats) -> bool:
-    """Tell whether few epochs explained less than half, and the last one brought a fifth of what validation gained."""
-    if not 3 <= len(validation) <= _FEW_EPOCHS or not unexplained(history) > _BARELY:
+    """Tell whether the last of few epochs brought a fifth of what validation gained, or of what was left of it.
+
+    For the latter a tenth or more of what a guess loses is left; for the former a half.
+    """
+    if not 3 <= len(validation) <= _FEW_EPOCHS:
         return False
-    gains = -np.diff(validation)
-    return bool((gains > 0).all() and gains[-1] > 0.2 * gains.sum())
+    gains, left = -np.diff(validation), unexplained(history)
+    much, most = gains[-1] > 0.2 * validation[-2], gains[-1] > 0.2 * gains.sum()
+    return bool((gains > 0).all() and ((most and left > _BARELY) or (much and left > _LITTLE)))
 
 
 def _is_contrary(history: History, stop: Mapping[str, Any]) -> bool:

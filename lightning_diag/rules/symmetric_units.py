@@ -11,6 +11,7 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History, Layer
 from lightning_diag.rules.fitness import column, fitness
+from lightning_diag.rules.phase import is_running
 from lightning_diag.rules.rule import Unmeasured, between, percent
 
 _INIT = Prescription(
@@ -88,8 +89,16 @@ class SymmetricUnits:
         at, clones = column(history, "parameter/clones", name)
         clones = clones[at >= self.min_steps]
         if len(clones) >= 2:
-            return float(clones.min())
+            return max(float(clones.min()), self._filled(history, layer, name))
         return self._large(history, layer, name)
+
+    @staticmethod
+    def _filled(history: History, layer: Layer, name: str) -> float:
+        """The same for weights that all were one number, not zero, and a run that did not get over it."""
+        steps, spread = column(history, "parameter/std", name)
+        _, level = column(history, "parameter/rms", name)
+        filled = len(spread) > 0 and steps[0] == 0 and level[0] > 0 and spread[0] <= 1e-6 * level[0]
+        return float(filled and layer.units >= 4 and fitness(history) == "poor" and not is_running(history))
 
     def _large(self, history: History, layer: Layer, name: str) -> float | None:
         """The same for weights that are measured on a part: constant at the start, one direction at every sample."""
@@ -110,6 +119,12 @@ class SymmetricUnits:
             text = (
                 f"{name} is zero {between(first, last)} and its gradient, too{others}. Where all factors of a product "
                 "are zero each waits for the other: the layer never learns anything."
+            )
+        elif (column(history, "parameter/clones", name)[1][-1:] == 0).any():
+            number = column(history, "parameter/rms", name)[1][0]
+            text = (
+                f"All weights of {layer.site} started as one number, {number:.3g}{others}, and the run fits poorly. "
+                "Units that start the same part only as far as what is behind them is random, and slowly."
             )
         else:
             text = (

@@ -13,13 +13,15 @@ from lightning_diag.records import History
 from lightning_diag.rules.capacity import is_bent, narrowest
 from lightning_diag.rules.curve import finite_loss, pace, unexplained
 from lightning_diag.rules.metrics import already_good
-from lightning_diag.rules.phase import is_running
+from lightning_diag.rules.phase import is_running, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import loss_calls
 
 _WIDEN = Prescription("Widen the narrowest hidden layer (64 units and more cost nothing), or add one.")
 _BEND = Prescription("Put a nonlinearity (nn.ReLU()) behind each hidden layer.")
 _RESTING = 0.3
+_CLASSES = ("cross_entropy", "nll_loss")
+_SHARE, _LONG = 4, 10  # outputs to a unit of the narrowest layer; epochs after which a run is no short one
 
 
 @final
@@ -31,9 +33,9 @@ class Underfitting:
         The training loss rests, at more than ``max_unexplained`` of what a constant prediction loses; and
         the network is
         too narrow to do better: it has no nonlinearity at all, or its narrowest hidden layer has no more
-        than ``max_width``
-        units (and fewer than its inputs). For classification; for regression only where a hidden layer is that narrow,
-        because noise in targets looks the same.
+        than ``max_width`` units (and fewer than its inputs); where that is a quarter of the classes or fewer, the loss
+        of ten epochs or more may fall a little still. For classification;
+        for regression only where a hidden layer is that narrow, because noise in targets looks the same.
 
     Why it matters:
         A model that cannot fit what it has seen will not fit what it has not. More data or regularization only make
@@ -70,7 +72,9 @@ class Underfitting:
         tight = narrow is not None and narrow.units <= self.max_width
         classes = any("cross_entropy" in str(c.get("loss")) or c.get("loss") == "nll_loss" for c in loss_calls(history))
         small = tight or (not bent and classes)
-        resting = not pace(values) > _RESTING
+        long = len(history.epochs) > 0 and history.epochs[-1] + 1 >= _LONG and steps_seen(history) >= 2 * self.min_steps
+        throttled = narrow is not None and narrow.units * _SHARE <= _outputs(history) and long
+        resting = not pace(values) > _RESTING or throttled
         if not small or left < self.max_unexplained or not resting or already_good(history):
             return
         why = (
@@ -79,7 +83,7 @@ class Underfitting:
             else "it has no nonlinearity"
         )
         message = (
-            f"The training loss rests at {np.median(values[-10:]):.4g}, {percent(left)} of "
+            f"The training loss ends at {np.median(values[-10:]):.4g}, {percent(left)} of "
             f"what a constant prediction loses, "
             f"and the network is small: {why}. It cannot fit even what it has seen."
         )
@@ -88,3 +92,11 @@ class Underfitting:
         first, last, limit = int(steps[len(steps) // 2]), int(steps[-1]), self.max_unexplained
         advice = (_WIDEN, _BEND)
         yield Finding(self.code, self.name, self.severity, site, first, left, limit, message, last, "", advice)
+
+
+def _outputs(history: History) -> int:
+    """Return the number of classes of a cross entropy, 0 without one."""
+    shapes: list[list[int]] = [
+        c.get("prediction_shape") or [] for c in loss_calls(history) if c.get("loss") in _CLASSES
+    ]
+    return int(shapes[0][1]) if shapes and len(shapes[0]) > 1 else 0

@@ -70,9 +70,7 @@ class UnregisteredParameters:
             + ". parameters() does not list them, so no optimizer changes them and no checkpoint saves them."
         )
         advice = _DICT if "dict" in kind.lower() else _TENSOR if kind == "Tensor" else _LIST
-        yield Finding(
-            self.code, self.name, severity, owner or attribute, first, float(count), 0.0, text, last, "", (advice,)
-        )
+        yield Finding(self.code, self.name, severity, where, first, float(count), 0.0, text, last, "", (advice,))
 
     @staticmethod
     def _is_held(item: dict[str, Any]) -> bool:

@@ -93,6 +93,10 @@ class WeightGrowth:
             for p in layer.parameters:
                 if is_matrix(layer, p) and not (is_affine(layer) and resets_scale(history, layer.site.split("#")[0])):
                     found.setdefault(p, float(fan_in(history, p)))
+        if not found:  # nothing but embeddings: the vectors themselves
+            found = {
+                p: float(fan_in(history, p)) for x in history.layers if x.type == "Embedding" for p in x.parameters
+            }
         names = tuple(p for p, n in found.items() if n > 0)
         return names, np.array([found[p] for p in names])
 

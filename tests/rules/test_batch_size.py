@@ -39,3 +39,13 @@ def test_whole_set_that_still_gains_a_sixth_in_its_last_quarter():
     for late, said in ((0.25, 1), (0.05, 0)):
         loss = np.concatenate([np.linspace(10, 1, 6), 0.5 * np.exp(-np.linspace(0, 6 * late, 60))])
         assert len(judged(wired(loss, batch_size=1000, dataset_size=1000, losses=[]), RULE)) == said
+
+
+def test_single_samples_that_each_validation_finds_elsewhere():
+    noisy = 0.1 + np.random.default_rng(0).exponential(0.5, 1000)
+    for shaken, said in ((0.3, 1), (0.02, 0)):
+        made = wired(noisy, batch_size=1, dataset_size=4000)
+        made.add_points("metric/val_r2", [399, 799, 999], [0.5, 0.4, 0.5], stage="validate")
+        losses = 0.5 * (1 + shaken * np.random.default_rng(1).standard_normal(10))
+        made.add_points("metric/val_loss", range(99, 1000, 100), losses.tolist(), stage="validate")
+        assert len(judged(made, RULE)) == said

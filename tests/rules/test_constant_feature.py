@@ -60,3 +60,13 @@ def test_a_channel_that_is_one_number_everywhere():
     facts["min"][:4] = facts["max"][:4] = [0.0] * 4
     made.set_layers([Layer("rnn", "GRU", parameters=("rnn.weight_ih_l0",))])
     assert judged(made, "constant-feature") == []  # the first step is padding
+
+
+def test_a_channel_of_which_every_fourth_place_is_looked_at():
+    made = run([1.0] * 64 + [0.0] * 64, n=128)
+    facts = made.run["data"]["train"]["0"]
+    facts["min"][64:] = facts["max"][64:] = [0.0] * 64
+    made.run["batch"]["0"]["shape"] = [32, 4, 128]
+    made.set_layers([Layer("net.0", "Conv1d", parameters=("net.0.weight",))])
+    (found,) = judged(made, "constant-feature")
+    assert "Channel 2, 3 of the 4" in found.message

@@ -69,3 +69,13 @@ def test_a_reshape_in_place_of_a_transpose():
 
 def test_absent():
     assert "softmax" in unmeasured(history(falling_loss()), "samples-mixed")
+
+
+def test_samples_taken_for_time_steps_that_were_cut_from_a_row():
+    made = over_time(8, 32, shape=(32, 40))
+    assert judged(made, "samples-mixed") == []  # nobody knows what it takes at a step
+    made.run["wiring"]["parameters"] = {"net.rnn.weight_ih_l0": [[64, 5], True, 0]}
+    assert judged(made, "samples-mixed")
+    folded = over_time(64, 32, shape=(32, 320))
+    folded.run["wiring"]["parameters"] = {"net.rnn.weight_ih_l0": [[64, 5], True, 0]}
+    assert judged(folded, "samples-mixed") == []  # a multiple of the samples: another axis, folded

@@ -53,3 +53,13 @@ def test_clones_that_no_gradient_moves_are_sick_and_frozen_ones_are_not():
     made = run(lambda s, n: float(n == "net.0.weight"), **rests)
     made.run["frozen"] = ["net.0.weight"]
     assert judged(made, RULE) == []
+
+
+def test_weights_that_started_as_one_number():
+    filled = {"parameter/std": lambda s, n: 0.0 if s == 0 and n == "net.0.weight" else 0.1}
+    (found,) = judged(run(lambda s, n: 0.0, **filled), RULE)
+    assert found.site == "net.0"
+    assert "started as one number" in found.message
+    assert judged(run(lambda s, n: 0.0, falling_loss(scale=0.1), **filled), RULE) == []  # got over it
+    zeros = {**filled, "parameter/rms": lambda s, n: 0.0 if s == 0 else 0.1}
+    assert judged(run(lambda s, n: 0.0, **zeros), RULE) == []  # a residual branch that starts at zero

@@ -43,3 +43,13 @@ def test_a_layer_that_scores_what_passes_by_is_no_bottleneck():
 
 def test_absent():
     assert "constant" in unmeasured(history(POOR), "underfitting")
+
+
+def test_a_bottleneck_of_a_quarter_of_the_classes_may_fall_a_little_still():
+    still = 2.3 - 0.8 * (1 - np.exp(-np.arange(400) / 200)) + 0.03 * np.random.default_rng(0).standard_normal(400)
+    for width, epochs, said in ((2, 12, 1), (3, 12, 0), (2, 5, 0)):
+        made = run(still, width=width)
+        made.set_sites("total", [""])
+        for step in range(0, 400, 10):
+            made.add_sample(step, step * epochs // 400, {"total/gradient_norm": [1.0]})
+        assert len(judged(made, "underfitting")) == said

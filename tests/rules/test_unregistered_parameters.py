@@ -13,7 +13,7 @@ def hidden(kind="list", attribute="blocks", owner="net", got=4):
 @pytest.mark.parametrize("kind", ["list", "dict", "tuple"])
 def test_sick(kind):
     (found,) = judged(wired(flat_loss(), unregistered=hidden(kind)), RULE)
-    assert (found.severity, found.site) == ("error", "net")
+    assert (found.severity, found.site) == ("error", "net.blocks")
     assert "net.blocks" in found.message
 
 

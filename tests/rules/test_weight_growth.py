@@ -47,3 +47,12 @@ def test_absent():
     assert "parameter" in unmeasured(history(falling_loss()), "weight-growth")
     short = history(falling_loss(50), tables={"parameter/rms": lambda s, j: 0.1}, steps=(0, 49), wiring=WIRING)
     assert "needed" in unmeasured(short, "weight-growth")
+
+
+def test_embeddings_where_there_is_nothing_else():
+    wiring = {"parameters": {"user.weight": [[50, 16], True, 0]}}
+    structure = [Layer("user", "Embedding", units=16, parameters=("user.weight",))]
+    for rms, said in ((lambda s: 0.3 + s / 50, 1), (lambda s: 0.3 * (1 + np.log1p(s)), 0)):
+        tables = {"parameter/rms": lambda s, j, rms=rms: rms(s)}
+        made = history(falling_loss(), tables=tables, steps=STEPS, structure=structure, wiring=wiring)
+        assert len(judged(made, "weight-growth")) == said
