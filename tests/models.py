@@ -20,6 +20,7 @@ from tests.programs import (
     heads,
     lookalikes,
     losses,
+    missed,
     modes,
     ordinary,
     pace,
@@ -64,7 +65,7 @@ _PAIRS = (
     *tuning.PAIRS,
     *plans.PAIRS,
 )
-_MIXED = (
+_BLIND = (
     *habits.PROGRAMS,
     *heads.PROGRAMS,
     *signal.PROGRAMS,
@@ -72,8 +73,9 @@ _MIXED = (
     *plumbing.PROGRAMS,
     *tabular.PROGRAMS,
 )  # written blind: by people who saw neither rules nor judgements
-SICK: tuple[Program, ...] = (*(sick for sick, _ in _PAIRS), *(p for p in _MIXED if p.kind == "sick"))
-TWINS: tuple[Program, ...] = (*(twin for _, twin in _PAIRS), *(p for p in _MIXED if p.kind == "twin"))
+_TOPICS = (*_BLIND, *missed.PROGRAMS)
+SICK: tuple[Program, ...] = (*(sick for sick, _ in _PAIRS), *(p for p in _TOPICS if p.kind == "sick"))
+TWINS: tuple[Program, ...] = (*(twin for _, twin in _PAIRS), *(p for p in _TOPICS if p.kind == "twin"))
 HEALTHY: tuple[Program, ...] = (
     *controls.HEALTHY,
     *unusual.HEALTHY,
@@ -82,7 +84,7 @@ HEALTHY: tuple[Program, ...] = (
     *questions_controls.HEALTHY,
     *research_healthy.HEALTHY,
     *research_targets.HEALTHY,
-    *(p for p in _MIXED if p.kind == "healthy"),
+    *(p for p in _TOPICS if p.kind == "healthy"),
 )
 ALL = (*SICK, *TWINS, *HEALTHY)
 
