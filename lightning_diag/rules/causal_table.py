@@ -256,6 +256,7 @@ MEASURED: tuple[Cause, ...] = (
     Cause("exploding-gradients", "initial-loss-off", "what explodes backward was huge forward", timed=False),
     Cause("saturated-units", "initial-loss-off", "flat units put out extremes", timed=False),
     Cause("exploding-gradients", "clipping-always-active", "what explodes is clipped all the time", timed=False),
+    Cause("dead-units", "learning-rate-too-low", "no gradient passes a unit that is never active", timed=False),
     Cause("vanishing-gradients", "learning-rate-too-low", "a step is made of the gradient", timed=False),
     Cause("loss-diverging", "loss-not-decreasing", "a loss that grows does not fall", timed=False),
     Cause("update-too-large", "loss-diverging", "every step overshoots", timed=False),

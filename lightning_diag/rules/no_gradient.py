@@ -154,7 +154,7 @@ def _moves(history: History, name: str) -> bool:
 def _flat(history: History) -> bool:
     """Tell whether some activation passes nothing: a rule of its own says so.
 
-    A rectifier that is silent as a whole, or a bounded unit that is all saturated, in half of the samples or more; a
+    A rectifier or gate that is silent as a whole, or a bounded unit that is all saturated, in half of the samples or more; a
     softmax over one unit, in the model or in the loss.
     """
     calls = [c for c in loss_calls(history) if c.get("loss") == "cross_entropy"]
@@ -165,7 +165,9 @@ def _flat(history: History) -> bool:
             return True
         _, high = column(history, "activation/max", layer.site)
         _, full = column(history, "activation/saturated_fraction", layer.site)
-        silent = high <= 0 if layer.activation in ("relu", "relu6") else full >= 1
+        _, shut = column(history, "activation/silent_fraction", layer.site)
+        flat = full if len(full) else shut
+        silent = high <= 0 if layer.activation in ("relu", "relu6") else flat >= 1
         if len(silent) and float(silent.mean()) >= 0.5:
             return True
     return False

@@ -108,3 +108,10 @@ def test_zeros_behind_huge_inputs_are_the_affair_of_another_rule():
     absent = wired(FLAT, readings=cut(("net.0.",)))
     absent.update_run(data=made.run["data"])
     assert judged(absent, RULE)  # no gradient at all is no matter of size
+
+
+def test_zeros_behind_gates_that_are_shut_are_their_affair():
+    for share, said in ((1.0, 0), (0.5, 1)):
+        silent = {"activation/silent_fraction": lambda s, n, share=share: share}
+        made = wired(flat_loss(), structure=layers(activation="gelu"), readings={**cut(("net.",), 0.0), **silent})
+        assert len(judged(made, RULE)) == said
