@@ -12,6 +12,8 @@ from torch import Tensor
 from lightning_diag.statistics.views import plain
 
 ATTENTION: Final = frozenset({F.scaled_dot_product_attention, F.multi_head_attention_forward})
+_SCALED: Final = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+_SEVERAL: Final = ("query", "key", "value")
 _BLOCKED = -1e4  # what is added to a score to block it, or less
 
 
@@ -26,16 +28,18 @@ def looks_ahead(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
         False
     """
     several = func is F.multi_head_attention_forward
-    query, key = args[0], args[1]
+    given = dict(zip(_SEVERAL if several else _SCALED, args, strict=False)) | dict(kwargs)
+    query, key, mask = given["query"], given["key"], given.get("attn_mask")
     places = 0 if several else -2
-    if query.shape[places] != key.shape[places] or query.shape[places] < 2 or (several and query is not key):
+    if query.is_nested or key.is_nested or query.shape[places] != key.shape[places] or query.shape[places] < 2:
+        return None
+    if several and query is not key:
         return None  # across sequences, nothing comes earlier or later
-    if kwargs.get("is_causal"):
+    if given.get("is_causal"):
         return False
-    mask = kwargs.get("attn_mask", None if several or len(args) < 4 else args[3])
-    values = plain(mask) if isinstance(mask, Tensor) else None
     if mask is None:
         return True
+    values = plain(mask)
     if values is None or values.dim() < 2 or values.shape[-1] != values.shape[-2]:
         return None
     told = mask.dtype == torch.bool  # True is blocked for several heads, and let through for one
@@ -48,4 +52,4 @@ def weights_look_ahead(weights: Tensor) -> bool | None:
     values = plain(weights)
     if values is None or values.dim() < 3 or values.shape[-1] != values.shape[-2] or values.shape[-1] < 2:
         return None
-    return bool((values.triu(1) > 0).any())
+    return bool((values.flatten(0, -3)[0].triu(1) > 0).any())  # of one head, of one sample

@@ -31,8 +31,9 @@ class ClippingAlwaysActive:
         An optimizer whose steps are as long as the gradient (SGD), a gradient norm above the clipping threshold at
         ``min_share`` of the samples and ``min_factor`` times it in the median (or, where a program clips by hand, a
         norm that is the same number at every step), steps that change the weights by less than ``max_ratio`` of
-        themselves, and a loss that does not fall, or still falls at the end without being good. Or a norm more than
-        ``min_throttle`` times the threshold, and a loss that comes down in a straight line to the end.
+        themselves, and a loss that does not fall, or still falls at the end without being good. Or a norm
+        more than ``min_throttle`` times the threshold (by hand: the same at every step), and a loss that comes down in
+        a straight line to the end.
 
     Why it matters:
         The learning rate in effect is the rate times threshold over norm: a threshold far below the usual norm makes
@@ -78,7 +79,8 @@ class ClippingAlwaysActive:
         at = history.table("update/ratio").steps
         ratio = pick(history, "update/ratio", names, at)
         ratio = ratio[np.isfinite(ratio)]
-        throttled = not by_hand and factor > self.min_throttle and pace(history.series("loss").values) > _STEADY
+        hard = by_hand or factor > self.min_throttle
+        throttled = hard and pace(history.series("loss").values) > _STEADY
         if not len(ratio) or not (np.median(ratio) < self.max_ratio or throttled) or not self._creeps(history):
             return
         step = float(np.median(ratio))

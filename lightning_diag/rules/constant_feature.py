@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
-from lightning_diag.records import Floats, History
-from lightning_diag.rules.fitness import fitness
+from lightning_diag.records import Floats, History, Layer
+from lightning_diag.rules.fitness import fitness, shapes
 from lightning_diag.rules.metrics import already_good
-from lightning_diag.rules.phase import is_running
+from lightning_diag.rules.phase import is_running, loss_descent
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.seen import floats, inputs, seen_steps
 
@@ -32,7 +32,8 @@ class ConstantFeature:
         Features of the real-valued inputs with one and the same value in all rows seen. All of them: an error,
         nothing can be learned. Half of them or more in a table (not in an image or sequence), where the run does not
         do well, or a tenth of at most ``max_few``, where it fits poorly: a warning. Some: info. Of images and
-        sequences: a channel of several that is one number everywhere, but for a one (a mask).
+        sequences: a channel of several that is one number everywhere, but for a one (a mask), in a run that fits
+        poorly, or keeps more than half of its loss.
 
     Why it matters:
         A feature that never changes tells nothing. Where most do not, the data is probably not what was meant: a wrong
@@ -101,16 +102,18 @@ class ConstantFeature:
         """Yield a finding where one channel of several is the same number everywhere."""
         shape = history.run["batch"][path]["shape"][1:]
         first = next((x for x in history.layers if x.parameters), None)
-        if first is None or len(shape) < 2:
+        axis = _channels(history, first, shape)
+        if axis is None:
             return
-        axis = 0 if first.type.startswith("Conv") else len(shape) - 1
         seen = np.linspace(0, math.prod(shape) - 1, len(low)).round().astype(int)  # as rows_of picks them
         channel = np.unravel_index(seen, shape)[axis]
         levels = {c: (low[channel == c].min(), high[channel == c].max()) for c in np.unique(channel).tolist()}
         flat = [c for c, (a, b) in levels.items() if a == b and a != 1]  # ones are a mask, or a bias
         if not flat or shape[axis] < 2:
             return
-        severity = Severity.INFO if already_good(history) else Severity.WARNING
+        others = np.isin(np.array([b for c, (_, b) in levels.items() if c not in flat]), (0.0, 1.0))
+        bad = not already_good(history) and not others.all() and _stays_high(history)  # ones and zeros: symbols
+        severity = Severity.WARNING if bad else Severity.INFO
         names, level = ", ".join(map(str, flat[:8])), levels[flat[0]][0]
         message = (
             f"Channel {names} of the {shape[axis]} of the input {path!r} is {level:.4g} everywhere, in all "
@@ -119,3 +122,20 @@ class ConstantFeature:
         step, last = seen_steps(history)
         value, advice = len(flat) / shape[axis], (_LOOK, _DROP)
         yield Finding(self.code, self.name, severity, path, step, value, 0.0, message, last, "", advice)
+
+
+def _channels(history: History, first: Layer | None, shape: Sequence[int]) -> int | None:
+    """Return which axis of a sample the first layer takes for its channels, None where nobody knows."""
+    if first is None or len(shape) < 2:
+        return None
+    if first.type.startswith("Conv"):
+        return 0
+    known = shapes(history).get(f"{first.site}.weight_ih_l0")
+    wide = known is not None and len(shape) == 2 and tuple(known[0][1:]) == (shape[1],) and shape[1] < shape[0]
+    return 1 if wide else None  # rows of an image are no channels
+
+
+def _stays_high(history: History) -> bool:
+    """Tell whether a run fits poorly, or, where nobody knows, kept more than half of its loss."""
+    fit, loss = fitness(history), loss_descent(history)
+    return not is_running(history) and (fit == "poor" or (fit == "unknown" and loss.end > 0.5 * loss.begin))

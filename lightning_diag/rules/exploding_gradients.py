@@ -26,6 +26,7 @@ _ORTHOGONAL = Prescription(
     "Start recurrent weights orthogonal (nn.init.orthogonal_(cell.weight_hh_l0)), or use nn.LSTM or nn.GRU.",
     {"init": "orthogonal"},
 )
+_KNOWN = {"cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"}
 _NORM = Prescription("Put nn.BatchNorm or nn.LayerNorm behind every hidden layer.", {"norm": "layer"})
 
 
@@ -41,8 +42,8 @@ class ExplodingGradients:
         by ``min_depth_decades`` powers of ten in the last samples, and the loss does not fall. From the start: in
         the first sample the standard deviation of the hidden outputs grows by ``min_start_decades`` powers of ten
         over depth, and so does the gradient on its way back; or, as within a recurrent layer, the last hidden output
-        is ``min_growth`` times as large as the batch, and the first cross entropy ``min_start_loss`` times that of
-        equal probabilities. A warning if the loss falls all the same. Over time: the last output of a recurrent layer
+        is ``min_growth`` times as large as the batch, and the first loss ``min_start_loss`` times that of
+        a constant prediction. A warning if the loss falls all the same. Over time: the last output of a recurrent layer
         depends on its first inputs more than on its last ones by ``min_time_decades``, and the loss does not fall.
 
     Why it matters:
@@ -182,7 +183,7 @@ class ExplodingGradients:
         loss, trivial = history.series("loss"), trivial_loss(history)
         calls: list[dict[str, object]] = list(history.run.get("losses") or ())
         fresh = not (history.run.get("continues") or history.run.get("frozen"))
-        if not fresh or not len(loss) or not trivial > 0 or "cross_entropy" not in str(calls[0].get("loss")):
+        if not fresh or not len(loss) or not trivial > 0 or not _KNOWN & {str(calls[0].get("loss"))}:
             return
         site, growth = start_growth(history, int(loss.steps[0]))
         first = float(loss.values[0])

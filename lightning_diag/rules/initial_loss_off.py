@@ -30,7 +30,7 @@ class InitialLossOff:
         The loss call of the first step against log(classes) for cross entropy, log(2) for binary cross entropy, the
         mean square of the targets for squared error: more than ``max_ratio`` times as high. An info; a warning where it
         is ``costly_ratio`` times as high and what is lost until it has come down to there is as much as in ``min_lost``
-        steps at twice the expected loss.
+        steps at twice the expected loss, and takes ``min_part`` of the run.
 
     Why it matters:
         A network that has not learned should not be sure of anything. Where it is, the first part of training only
@@ -55,6 +55,7 @@ class InitialLossOff:
     costly_ratio: float = 2.5
     min_steps: int = 20
     min_lost: float = 10.0
+    min_part: float = 0.02
 
     def __post_init__(self) -> None:
         check_range(self, "max_ratio", 1.0, 1e9)
@@ -97,4 +98,4 @@ class InitialLossOff:
         below = np.flatnonzero(values <= first.expected)
         needed = int(below[0]) if len(below) else len(values)
         lost = float((values[:needed] / values[0] * first.ratio - 1).sum())  # in steps at twice the expected loss
-        return needed if lost >= self.min_lost else 0
+        return needed if lost >= self.min_lost and needed >= self.min_part * len(values) else 0

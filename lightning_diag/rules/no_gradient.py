@@ -154,8 +154,8 @@ def _moves(history: History, name: str) -> bool:
 def _flat(history: History) -> bool:
     """Tell whether some activation passes nothing: a rule of its own says so.
 
-    A rectifier or gate that is silent as a whole, or a bounded unit that is all saturated, in half of the samples or more; a
-    softmax over one unit, in the model or in the loss.
+    A rectifier or gate that is silent as a whole, or a bounded unit that is all saturated, in half of the samples or
+    more; a softmax over one unit, in the model or in the loss.
     """
     calls = [c for c in loss_calls(history) if c.get("loss") == "cross_entropy"]
     if any(list(c.get("prediction_shape") or ())[1:2] == [1] for c in calls):

@@ -95,7 +95,7 @@ class SamplesMixed:
             return None
         for site, (samples, times) in (history.run.get("sequences") or {}).items():
             whole = samples * _width(history, site)
-            torn = samples % size != 0 and any(len(s) > 1 and math.prod(s[1:]) == whole for s in batch)
+            torn = samples > 1 and samples % size != 0 and any(len(s) > 1 and math.prod(s[1:]) == whole for s in batch)
             if times == size != samples and (torn or any(s[1:2] == (samples,) for s in batch)):
                 first, last = seen_steps(history)
                 message = (

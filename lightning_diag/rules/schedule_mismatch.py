@@ -25,6 +25,11 @@ _UNITS = Prescription(
 )
 _KEEP = Prescription("Or train at a constant rate until the rest works.", {"schedule": "constant"})
 _CYCLIC = {"CyclicLR", "CosineAnnealingWarmRestarts"}
+_DECAYING = {
+    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "PolynomialLR", "OneCycleLR", "LinearLR", "CyclicLR",
+    "CosineAnnealingWarmRestarts",
+}  # fmt: skip
+_LONG = 100  # steps after which a schedule should have changed something
 _GOOD = 0.2
 _BARELY = 0.5
 _AT_ONCE = 0.1  # of the run: so early nothing has come to rest, whatever a few noisy losses look like
@@ -40,11 +45,11 @@ class ScheduleMismatch:
     What it finds:
         The rate as it was at every step, and the schedulers. It climbs again: a cosine annealing schedule that is
         shorter than the run brings the rate back up to ``climb`` of its highest at the end. It never arrives:
-        the rate rises from the first to the last step, or a one-cycle schedule is made for ``too_long`` times as many
-        steps as the run has. It is gone too early: below a hundredth of its highest
-        for more than half of the run, while the loss had not come to rest. It watches the wrong way:
-        ReduceLROnPlateau with mode "max" on a loss (or "min" on a score) has cut the rate. Info where the run
-        is good nevertheless, unless the loss climbed back with the rate.
+        the rate rises from the first to the last step, or a one-cycle or cosine schedule is made for ``too_long`` times
+        as many steps as the run has, or a schedule never changes the rate of a run that is not good. It is gone too
+        early: below a hundredth of its highest for more than half of the run, while the loss had not come to rest. It
+        watches the wrong way: ReduceLROnPlateau with mode "max" on a loss (or "min" on a score) has cut the rate. Info
+        where the run is good nevertheless, unless the loss climbed back with the rate.
 
     Why it matters:
         A schedule is part of the optimizer. One that is counted in other units than the run (epochs or steps)
@@ -79,6 +84,9 @@ class ScheduleMismatch:
             raise Unmeasured(f"judged at the end of {self.min_steps} steps or more, with a learning rate")
         rate = max(known, key=lambda s: float(np.ptp(s.values)))
         if np.ptp(rate.values) <= 1e-9 * np.max(np.abs(rate.values)):
+            never = self._never(history, schedulers, rate)
+            if never is not None:
+                yield never
             return
         kinds = {str(s.get("type")) for s in schedulers}
         wrong, climbs = self._wrong_way(schedulers, rate), self._climbs(kinds, rate)
@@ -93,6 +101,21 @@ class ScheduleMismatch:
         spoilt = wrong or (climbs and _spoils(history, climbs[1]))  # nobody watches the wrong way on purpose
         severity = Severity.INFO if fine and not spoilt else self.severity
         yield Finding(self.code, self.name, severity, "", first, value, limit, text, last, "", (_UNITS, _KEEP))
+
+    def _never(self, history: History, schedulers: list[Any], rate: Series) -> Finding | None:
+        """A schedule that is there, by which the rate never changed: never stepped, or made for a longer run."""
+        idle = next((str(s.get("type")) for s in schedulers if s.get("type") in _DECAYING), "")
+        steps = steps_seen(history)
+        if not idle or steps < _LONG or (history.run.get("wiring") or {}).get("fast_dev_run"):
+            return None
+        if already_good(history) or not unexplained(history) > _GOOD:
+            return None
+        text = (
+            f"{idle} is there, and the learning rate is {rate.values[0]:.2g} at every one of {steps} steps. Its first "
+            "step lies behind the end of the run, or it is never stepped: the run is trained at a constant rate."
+        )
+        first, last = int(rate.steps[0]), int(rate.steps[-1])
+        return Finding(self.code, self.name, self.severity, "", first, 0.0, 0.0, text, last, "", (_UNITS, _KEEP))
 
     def _climbs(self, kinds: set[str], rate: Series) -> tuple[str, int, float, float] | None:
         if kinds & _CYCLIC or not kinds & {"CosineAnnealingLR", "LambdaLR", "SequentialLR", "ChainedScheduler"}:
@@ -124,14 +147,16 @@ class ScheduleMismatch:
         return text, int(rate.steps[0]), float(v[-1] / max(v[0], 1e-30)), 1.0
 
     def _too_long(self, history: History, schedulers: list[Any], rate: Series) -> tuple[str, int, float, float] | None:
-        """A one-cycle schedule of far more steps than the run has: it ends somewhere in its warmup."""
+        """A one-cycle or cosine schedule of far more steps than the run has: it ends somewhere at its beginning."""
         steps = planned(history)
         for s in schedulers:
-            total = int((s.get("settings") or {}).get("total_steps") or 0)
+            key = {"OneCycleLR": "total_steps", "CosineAnnealingLR": "T_max"}.get(str(s.get("type")), "")
+            total = int((s.get("settings") or {}).get(key) or 0)
             length = total * (steps // max(1, int(history.epochs[-1]) + 1)) if s.get("interval") == "epoch" else total
-            if s.get("type") == "OneCycleLR" and steps > 0 and length > self.too_long * steps:
+            goes_on = key == "total_steps" or rate.values[-1] > 0.5 * rate.values.max()
+            if key and steps > 0 and length > self.too_long * steps and goes_on:
                 text = (
-                    f"OneCycleLR is made for {total} {s.get('interval')}s, {length / steps:.3g} times as many as this "
+                    f"{s['type']} is made for {total} {s.get('interval')}s, {length / steps:.3g} times as many as this "
                     f"run has: the rate goes from {rate.values[0]:.2g} to {rate.values[-1]:.2g}, not through its cycle."
                 )
                 return text, int(rate.steps[0]), length / steps, self.too_long

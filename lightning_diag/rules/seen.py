@@ -54,15 +54,27 @@ def target_of_data(history: History) -> str:
 
 
 def inputs(history: History, stage: str = "train") -> dict[str, Mapping[str, Any]]:
-    """Return path -> what was seen of the tensors of a batch that are no targets and hold real numbers."""
+    """Return path -> what was seen of the tensors of a batch that are no targets and hold real numbers.
+
+    A batch of one tensor that is its own target, as an autoencoder's, is the input too.
+    """
     seen = data(history).get(stage) or {}
     target = target_path(history)
     batch = history.run.get("batch") or {}
-    return {
+    real = {
         path: facts
         for path, facts in seen.items()
-        if path != target and facts.get("rows") and "float" in str(batch.get(path, {}).get("dtype", "float"))
+        if facts.get("rows") and "float" in str(batch.get(path, {}).get("dtype", "float"))
     }
+    if list(batch) == [target] and len((real.get(target) or {}).get("mean") or ()) > 1:
+        return real  # what is to be reconstructed
+    return {path: facts for path, facts in real.items() if path != target}
+
+
+def symbols(history: History, stage: str = "train") -> dict[str, Mapping[str, Any]]:
+    """Return path -> what was seen of the tensors of a batch that are no targets and hold several numbers a sample."""
+    seen, target = data(history).get(stage) or {}, target_path(history)
+    return {p: f for p, f in seen.items() if p != target and f.get("rows") and len(f.get("mean") or ()) > 1}
 
 
 def floats(facts: Mapping[str, Any], name: str) -> Floats:

@@ -64,7 +64,7 @@ class SoftmaxBeforeCrossEntropy:
         if call.loss == "cross_entropy":
             if call.made_by in ("softmax", "sigmoid", "log_softmax"):
                 return call.made_by if call.made_by == "log_softmax" or call.within(0, 1) else ""
-            return "softmax" if not call.made_by and call.sums_to_one else ""
+            return "softmax" if call.sums_to_one else ""
         if call.made_by not in ("log_softmax", "log"):
             return ""
         last = maker(call.history, "softmax" if call.made_by == "log" else call.made_by)

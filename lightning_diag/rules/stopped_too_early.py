@@ -19,15 +19,18 @@ from lightning_diag.rules.curve import (
     unexplained,
     validation_loss,
 )
-from lightning_diag.rules.metrics import direction, improves
+from lightning_diag.rules.fitness import fitness
+from lightning_diag.rules.metrics import direction, improves, words
 from lightning_diag.rules.phase import is_running, loss_breaks, rate_share, steps_seen
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import planned
+from lightning_diag.trends import concordance, noise
 
 _MORE = Prescription("Train for two to four times as many epochs.", {"max_epochs": "x3"})
 _STOP = Prescription('Let EarlyStopping(monitor="val_loss", patience=10) decide when to stop.')
 _WATCH = Prescription('Tell it what to watch and where to: EarlyStopping(monitor="val_loss", mode="min", patience=10).')
 _GOOD, _BARELY = 0.95, 0.5
+_ACCURACY = {"acc", "accuracy", "top1", "f1", "iou", "dice", "auc", "auroc"}
 _FEW_EPOCHS, _EARLY_PACE, _LITTLE = 5, 0.15, 0.1
 
 
@@ -50,10 +53,10 @@ class StoppedTooEarly:
         the loss falls at such a pace, more of the same helps, and all other conclusions are premature.
 
     When it is silent:
-        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping after the best or
-        at a ``stopping_threshold``, an exception or an interrupt; a time limit. Info: runs of less than ``min_steps``
-        steps and ``min_epochs`` epochs (smoke runs), or of one epoch in which the loss came below half of that of a
-        guess.
+        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping after the best, at a
+        ``stopping_threshold`` or by a ``min_delta``, an exception or an interrupt; a time limit. Info: a good fit, runs
+        of less than ``min_steps`` steps and ``min_epochs`` epochs (smoke runs), or of one epoch in which the loss came
+        below half of that of a guess.
 
     What to do:
         Train for two to four times as many epochs, and let EarlyStopping on the validation loss end it.
@@ -89,9 +92,10 @@ class StoppedTooEarly:
         train = pace(values)
         name, _, validation = validation_loss(history)
         limit = _EARLY_PACE if _has_just_begun(history, validation) else self.max_pace
-        if not train > limit or not self._matters(history, values):
+        climbing = _still_climbs(history) if train > _EARLY_PACE else 0.0
+        if not (train > limit and self._matters(history, values)) and not climbing:
             return
-        if len(validation) >= 5:
+        if len(validation) >= 5 and not climbing:
             half = validation[len(validation) // 2 :]
             if not (improves(validation) and falls_on(half)):
                 return
@@ -100,7 +104,7 @@ class StoppedTooEarly:
         epochs = int(history.epochs[-1]) + 1 if len(history.epochs) else 0
         begun = float(np.nan_to_num(unexplained(history))) > _BARELY  # hardly anything is learned yet
         short = (taken < self.min_steps and epochs < self.min_epochs) or (epochs < 2 and not begun)
-        severity = Severity.INFO if short else self.severity
+        severity = Severity.INFO if short or fitness(history) == "good" else self.severity
         message = (
             f"In its last third the training loss still falls at {percent(train)} of its average pace (from "
             f"{values[:5].mean():.4g} to {np.median(values[-5:]):.4g} in {taken} steps)"
@@ -123,7 +127,10 @@ class StoppedTooEarly:
         scores = {n: -v for n, v in best_scores(history)} | ({name: loss} if name else {})
         watched = {n: v[np.isfinite(v)] for n, v in scores.items()}
         watched = {n.removeprefix("metric/"): v for n, v in watched.items() if len(v) >= 4}
-        best = watched and all(int(np.argmin(v)) == len(v) - 1 and improves(v) for v in watched.values())
+        content = any(s.get("min_delta") for s in stops)  # with less than the best, on purpose
+        best = (
+            watched and not content and all(int(np.argmin(v)) == len(v) - 1 and improves(v) for v in watched.values())
+        )
         contrary = next((s for s in stops if _is_contrary(history, s)), None)
         if contrary is not None:
             message = (
@@ -166,6 +173,23 @@ def _has_just_begun(history: History, validation: Floats) -> bool:
     gains, left = -np.diff(validation), unexplained(history)
     much, most = gains[-1] > 0.2 * validation[-2], gains[-1] > 0.2 * gains.sum()
     return bool((gains > 0).all() and ((most and left > _BARELY) or (much and left > _LITTLE)))
+
+
+def _still_climbs(history: History) -> float:
+    """Return what the last third of a validated accuracy gained, 0.0 if less than a fifth of all, or than 3 %.
+
+    Beyond noise, at rest nowhere in that third, and short of 0.9.
+    """
+    for name, v in best_scores(history):
+        v = v[np.isfinite(v)]
+        if not _ACCURACY & set(words(name)) or len(v) < 6 or not 0 <= v[-1] < 0.9 or v.max() > 1:
+            continue
+        third = v[-(len(v) // 3) - 1 :]
+        gain, whole = float(np.median(third[-2:]) - np.median(third[:2])), float(np.median(v[-2:]) - v[0])
+        rises = concordance(third) >= 0.6 if len(third) > 3 else bool((np.diff(third) > 0).all())
+        if rises and gain > max(0.03, 0.2 * whole, 3 * noise(v)):
+            return gain
+    return 0.0
 
 
 def _is_contrary(history: History, stop: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import ClassVar, final
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
+from lightning_diag.rules.curve import unexplained
 from lightning_diag.rules.rule import Unmeasured, percent
 from lightning_diag.rules.seen import data, loss_calls, seen_steps, target_path
 
@@ -20,6 +21,8 @@ _MASK = Prescription(
 )
 _EXACT = 1e-6  # of the variance: what smooth series do not reach from one step to the next
 
+_RECURRENT = ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
+_COPIED = 0.3  # of the loss of a guess: what is copied leaves little to guess
 _OVER_TIME = ("RNN", "GRU", "LSTM", "Conv", "Embedding", "MultiheadAttention")
 
 
@@ -33,7 +36,8 @@ class TargetLeak:
         column, or of a
         class, over ``min_rows`` rows: a copy of the target, or something made from it. Of a sequence: its last place,
         if it is a real-valued target to the sixth digit. And attention without a mask (or a bidirectional recurrent
-        layer) where the targets are the inputs one place later: an error.
+        layer) and nothing that looks back only, where the targets are the inputs one place later and the loss came
+        below 0.3 of that of a guess: an error.
 
     Why it matters:
         The network learns to read that feature. Where it is missing, or known only afterwards, it predicts nothing.
@@ -69,7 +73,7 @@ class TargetLeak:
         shape = (history.run.get("batch") or {}).get(path, {}).get("shape") or ()
         first = next((x for x in history.layers if x.parameters), None)
         symbols = bool((data(history)["train"].get(path) or {}).get("integers"))
-        exact = fit["best_r2"] > 1 - _EXACT and _is_last(fit["best_feature"], shape) and not _of_classes(history)
+        exact = fit["best_r2"] > 1 - _EXACT and _is_last(fit["best_feature"], shape) and _is_number(history)
         if not exact and (len(shape) != 2 or (symbols and first is not None and first.type.startswith(_OVER_TIME))):
             raise Unmeasured("asked of tables alone: in a sequence or image one place may rightly decide")
         compared = [*loss_calls(history), *(history.run.get("differences") or ())]
@@ -112,9 +116,10 @@ def _is_last(feature: int, shape: Sequence[int]) -> bool:
     return (row == shape[1] - 1 and shape[1] > 2) or (column == shape[2] - 1 and shape[2] > 2)
 
 
-def _of_classes(history: History) -> bool:
+def _is_number(history: History) -> bool:
+    """Tell whether the target is one real number a sample."""
     target = data(history)["train"].get(target_path(history)) or {}
-    return bool(target.get("integers", True))
+    return not target.get("integers", True) and len(target.get("mean") or ()) == 1
 
 
 def _sees_next(history: History) -> str:
@@ -122,7 +127,10 @@ def _sees_next(history: History) -> str:
     seen: dict[str, bool] = history.run.get("attends_ahead") or {}
     both = [x.site for x in history.layers if any("_reverse" in p for p in x.parameters)]
     ahead = both[:1] or [site or "attention" for site in seen][:1]
-    return ahead[0] if ahead and (both or all(seen.values())) and _predicts_next(history) else ""
+    back = any(x.type in _RECURRENT and x.site not in both for x in history.layers) or not all(seen.values())
+    if not ahead or back or not _predicts_next(history):
+        return ""  # what looks back may be a decoder, that gets what it needs from an encoder of the whole
+    return ahead[0] if unexplained(history) < _COPIED else ""
 
 
 def _predicts_next(history: History) -> bool:

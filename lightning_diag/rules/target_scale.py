@@ -77,7 +77,7 @@ class TargetScale:
             std = float(np.sqrt(max(power - centre**2, 0.0)))
             spread = float(np.sqrt(max(size[0] ** 2 - level[0] ** 2, 0.0)))
             gap = float(np.hypot(centre - level[0], std))
-            if 1 / _USUAL < power**0.5 < _USUAL and size[0] > self.max_ratio * _USUAL:
+            if 1 / _USUAL < power**0.5 < _USUAL and size[0] > self.max_ratio:
                 continue  # it is the outputs that are out of scale
             if gap > self.max_ratio * max(1.0, spread):
                 yield self._finding(history, call, (centre, std, float(level[0]), spread), gap / max(1.0, spread))

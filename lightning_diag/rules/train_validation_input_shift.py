@@ -113,5 +113,6 @@ class TrainValidationInputShift:
 
 
 def _is_flag(facts: Mapping[str, Any]) -> bool:
-    """Tell whether an input is one whole number a sample: a label, a mask or a count, which nobody standardizes."""
-    return bool(facts.get("integers")) and len(floats(facts, "mean")) == 1
+    """Tell whether an input is one whole number a sample or ones and zeros, which nobody standardizes."""
+    whole, low, high = bool(facts.get("integers")), floats(facts, "min"), floats(facts, "max")
+    return whole and len(low) > 0 and (len(low) == 1 or bool((low >= 0).all() and (high <= 1).all()))

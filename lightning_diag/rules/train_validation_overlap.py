@@ -9,7 +9,7 @@ from typing import ClassVar, final
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.rule import Unmeasured, percent
-from lightning_diag.rules.seen import floats, inputs, seen_steps, wiring
+from lightning_diag.rules.seen import floats, inputs, seen_steps, symbols, wiring
 
 _LEAST, _WHOLE = 5, 0.25
 _SPLIT = Prescription(
@@ -52,7 +52,7 @@ class TrainValidationOverlap:
 
     def check(self, history: History) -> Iterator[Finding]:
         """Yield at most one finding."""
-        train, validate = inputs(history), inputs(history, "validate")
+        train, validate = (inputs(history, s) or symbols(history, s) for s in ("train", "validate"))
         both = [p for p in train if p in validate and len(floats(train[p], "mean")) > 1]
         if not both:
             raise Unmeasured("no input of several features was seen both in training and in validation")

@@ -11,17 +11,21 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History, Stage
 from lightning_diag.rules.calls import NEVER_NEGATIVE, differences, learned_calls, square_bounds
+from lightning_diag.rules.curve import finite_loss, pace
 from lightning_diag.rules.metrics import direction, words
 from lightning_diag.rules.phase import at_steps, loss_descent, pick
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.seen import loss_calls
-from lightning_diag.trends import concordance, noise
+from lightning_diag.trends import block_medians, concordance, noise
 
 _SIGN = Prescription("Return the loss, not its negative: remove the minus sign in front of it (or maximize=True).")
 _SCORE = Prescription("To maximize a score return its negative; to minimize an error return it as it is.")
 _QUALITY = {"acc", "accuracy", "top1", "f1", "auc", "auroc", "precision", "dice", "iou", "miou", "r2"}
 _CHANCE_IS_0 = {"similarity", "cosine", "r2", "pearson", "spearman", "correlation", "corr", "kappa", "mcc"}
 _FAR, _STEADY = 0.2, 0.8  # below chance, and how steadily it goes there (concordance)
+_DEEP = 30  # times the size of the first losses
+_STAGES: tuple[Stage, ...] = ("validate", "train")
+_REWARDS = {"reward", "return", "elbo", "similarity", "likelihood"}
 _ERRORS = {"mse", "mae", "rmse"}
 
 
@@ -38,7 +42,8 @@ class WrongSign:
         starts at minus log(classes) and falls. Of a loss of unknown kind: it falls below zero while a
         quality that was logged on training data, or one validated, sinks from its first value beyond noise; or it falls
         to ``bottomless`` times the size of its start below zero: no sound objective has no floor; or, written by hand,
-        it falls while a validated accuracy ends below ``below_chance`` of that of guessing.
+        it falls while a validated accuracy ends below ``below_chance`` of that of guessing, or what is rewarded in
+        training (reward, return, ELBO, similarity) sinks steadily from the start.
 
     Why it matters:
         Each step makes the model worse, and an error has no upper bound: outputs grow until numbers break.
@@ -84,7 +89,8 @@ class WrongSign:
         elif not calls:
             found = self._negated_likelihood(history)
         found = found or ("" if climbs or errors else self._sinks(history)) or self._bottomless(history)
-        found = found or ("" if climbs or calls else self._below_chance(history) or self._opposed(history))
+        if not (found or climbs or calls):
+            found = self._below_chance(history) or self._opposed(history) or _sinking(history) or _plunging(history)
         if found:
             steps = history.series("loss").steps
             first, last = int(steps[0]), int(steps[-1])
@@ -236,3 +242,45 @@ class WrongSign:
                     "what is meant."
                 )
         return ""
+
+
+def _sinking(history: History) -> str:
+    """Return the evidence that what is rewarded in training gets less and less from the start."""
+    for name in history.series_names("train"):
+        known = set(words(name))
+        v = history.series(name).values
+        v = v[np.isfinite(v)]
+        if not known & _REWARDS or direction(history, name) != "higher" or len(v) < 40:
+            continue
+        level = block_medians(v, 10)
+        error = 1.2533 * noise(v) / np.sqrt(len(v) / 10)
+        fall = float(level[0] - level[-1])
+        if concordance(level) <= -_STEADY and fall > max(6 * error, 0.3 * abs(float(level[0]))):
+            return (
+                f"{name.removeprefix('metric/')} sinks from {level[0]:.4g} to {level[-1]:.4g} in {len(v)} steps, and "
+                "does so all the time: what should be made larger is made smaller."
+            )
+    return ""
+
+
+def _plunging(history: History) -> str:
+    """Return the evidence that a loss falls below zero faster and faster, and the accuracy comes to nothing by it."""
+    v = finite_loss(history)
+    start = float(np.abs(v[:5]).max(initial=0.0))
+    if len(v) < 100 or not -v[-1] > _DEEP * start > 0 or not pace(v) > 1:
+        return ""
+    for stage in _STAGES:
+        for name in history.series_names(stage):
+            score = history.series(name, stage).values
+            score = score[np.isfinite(score)]
+            if not _QUALITY & set(words(name)) or len(score) < 4:
+                continue
+            first, last = float(np.median(score[:3])), float(np.median(score[-3:]))
+            if last > first + 3 * noise(score) + 0.01:
+                return ""
+            return (
+                f"The loss falls from {v[0]:.4g} to {v[-1]:.4g}, faster and faster, and {name.removeprefix('metric/')} "
+                f"does not rise with it ({first:.3g} at first, {last:.3g} at the end): nothing that is worth "
+                "minimizing has no floor."
+            )
+    return ""

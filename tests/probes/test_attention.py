@@ -31,6 +31,16 @@ class Scaled(nn.Module):
         return F.scaled_dot_product_attention(x, x, x, **self.options)
 
 
+class Named(Scaled):
+    def forward(self, x):
+        return F.scaled_dot_product_attention(query=x, key=x, value=x, **self.options)
+
+
+class Placed(nn.Module):
+    def forward(self, x):
+        return F.scaled_dot_product_attention(x, x, x, None, 0.0, True)
+
+
 class Multi(nn.Module):
     def __init__(self, **options):
         super().__init__()
@@ -57,7 +67,14 @@ def seen(module, first=True):
 
 @pytest.mark.parametrize(
     "module",
-    [ByHand(None), Scaled(), Multi(), Scaled(attn_mask=torch.ones(T, T, dtype=torch.bool)), Multi(need_weights=False)],
+    [
+        ByHand(None),
+        Named(),
+        Scaled(),
+        Multi(),
+        Scaled(attn_mask=torch.ones(T, T, dtype=torch.bool)),
+        Multi(need_weights=False),
+    ],
 )
 def test_looks_ahead(module):
     assert list(seen(module).values()) == [True]
@@ -68,6 +85,8 @@ def test_looks_ahead(module):
     [
         ByHand(CAUSAL),
         Scaled(is_causal=True),
+        Named(is_causal=True),
+        Placed(),
         Scaled(attn_mask=torch.ones(T, T, dtype=torch.bool).tril()),
         Scaled(attn_mask=CAUSAL),
         Multi(attn_mask=CAUSAL),

@@ -53,9 +53,13 @@ def test_info_for_the_symbols_of_a_language():
 def test_sick_a_class_that_only_validation_has():
     made = run({"0": 500, "1": 480}, {"0": 30, "1": 30}, {"0": 30, "1": 30}, {"0": 30, "1": 30})
     made.run["losses"][0]["prediction_shape"] = [32, 3]
+    made.run["dataset_size"] = 300
     made.run["data"]["validate"] = {"1": {"integers": True, "min": [0.0], "max": [2.0]}}
     (found,) = judged(made, "class-imbalance")
     assert (found.severity, "Class 2" in found.message) == ("warning", True)
     for harmless in ({"max": [1.0]}, {"max": [255.0]}, {"integers": False}):  # known, ignored, no classes
         made.run["data"]["validate"]["1"] = {"integers": True, "min": [0.0], "max": [2.0], **harmless}
         assert judged(made, "class-imbalance") == []
+    made.run["data"]["validate"]["1"] = {"integers": True, "min": [0.0], "max": [2.0]}
+    made.run["dataset_size"] = 3000  # it may just not have been looked at
+    assert judged(made, "class-imbalance")[0].severity == "info"

@@ -48,3 +48,9 @@ def test_by_value():
     all_of_it = wired(flat_loss(), readings=SLOW, gradient_clip_val=1e-5, wiring=wiring)
     assert judged(all_of_it, RULE)
     assert judged(wired(flat_loss(), readings=SLOW, gradient_clip_val=0.1, wiring=wiring), RULE) == []
+
+
+def test_sick_by_hand_where_the_loss_is_a_straight_line():
+    line = 2.3 - 0.8 * np.linspace(0, 1, 400) + 0.01 * np.random.default_rng(0).standard_normal(400)
+    for norm, said in ((lambda s, n: 0.01, 1), (lambda s, n: 0.01 * (1 + 0.1 * np.sin(s)), 0)):
+        assert len(judged(wired(line, readings={"total/gradient_norm": norm}), RULE)) == said

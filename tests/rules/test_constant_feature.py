@@ -48,13 +48,16 @@ def test_one_of_few_is_a_warning_where_the_run_fits_poorly():
 
 
 def test_a_channel_that_is_one_number_everywhere():
-    made = run([0, 0, 0, 0, 1, 1, 1, 1])  # the offset is 1
+    made = run([0, 0, 0, 0, 1, 1, 1, 1], flat_loss())  # the offset is 1
     made.run["batch"]["0"]["shape"] = [32, 2, 4]
     made.set_layers([Layer("net.0", "Conv1d", parameters=("net.0.weight",))])
     assert judged(made, "constant-feature") == []  # ones: a mask
     facts = made.run["data"]["train"]["0"]
     facts["min"][:4], facts["max"][:4] = [0.0] * 4, [0.0] * 4
     assert [f.severity for f in judged(made, "constant-feature")] == ["warning"]
+    made.run["batch"]["0"]["shape"] = [32, 2, 4]
+    facts["min"][4:], facts["max"][4:] = [0.0] * 4, [1.0] * 4
+    assert [f.severity for f in judged(made, "constant-feature")] == ["info"]  # a symbol that never comes
     facts["min"][:4] = facts["max"][:4] = [-1.0, 0.0, 1.0, 2.0]
     assert judged(made, "constant-feature") == []  # coordinates
     facts["min"][:4] = facts["max"][:4] = [0.0] * 4
@@ -63,7 +66,7 @@ def test_a_channel_that_is_one_number_everywhere():
 
 
 def test_a_channel_of_which_every_fourth_place_is_looked_at():
-    made = run([1.0] * 64 + [0.0] * 64, n=128)
+    made = run([1.0] * 64 + [0.0] * 64, flat_loss(), n=128)
     facts = made.run["data"]["train"]["0"]
     facts["min"][64:] = facts["max"][64:] = [0.0] * 64
     made.run["batch"]["0"]["shape"] = [32, 4, 128]

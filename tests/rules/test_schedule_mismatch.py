@@ -95,3 +95,16 @@ def test_watching_the_wrong_way_is_no_choice_even_in_a_good_run():
     made = run(falling_loss(scale=0.1), lambda t: 0.1 if t < 0.5 else 0.001, "ReduceLROnPlateau", monitor="val_loss",
                mode="max")  # fmt: skip
     assert judged(made, "schedule-mismatch")[0].severity == "warning"
+
+
+@pytest.mark.parametrize(("loss", "said"), [(flat_loss(level=1.5), 1), (falling_loss(scale=0.1), 0)])
+def test_a_schedule_that_never_changes_the_rate(loss, said):
+    assert len(judged(run(loss, lambda t: 0.1, "MultiStepLR"), "schedule-mismatch")) == said
+    assert judged(run(loss, lambda t: 0.1, "ReduceLROnPlateau", monitor="val_loss"), "schedule-mismatch") == []
+
+
+def test_a_cosine_of_many_runs():
+    made = run(flat_loss(level=1.5), lambda t: COSINE(t / 5), T_max=2000)
+    made.run["steps_planned"] = 400
+    (found,) = judged(made, "schedule-mismatch")
+    assert "CosineAnnealingLR is made for 2000" in found.message

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lightning_diag.rules import curve
 from tests.rules.histories import STEPS, history, judged, unmeasured
 from tests.rules.surroundings import cross_entropy
 
@@ -122,4 +123,16 @@ def test_a_few_epochs_of_which_the_last_brought_a_fifth_of_what_was_left(end, sp
     for step in range(0, 92, 4):
         made.add_sample(step, step // 23, {"total/gradient_norm": [1.0]})
     made.add_points("metric/val_loss", [22, 45, 68, 91], [1.77, 0.97, 0.63, end], stage="validate")
+    assert bool(judged(made, "stopped-too-early")) == speaks
+
+
+@pytest.mark.parametrize(("late", "speaks"), [(0.18, True), (0.01, False)])
+def test_an_accuracy_that_still_climbs(late, speaks):
+    x = np.arange(400)
+    loss = 0.5 + 1.8 * np.exp(-x / 200) + 0.02 * np.random.default_rng(0).standard_normal(400)
+    assert 0.15 < curve.pace(loss) < 0.6
+    made = history(loss, points={"learning_rate/0": [0.1] * 20}, steps_planned=400, losses=cross_entropy(10))
+    rises = np.concatenate([np.linspace(0.2, 0.7, 8), np.linspace(0.7, 0.7 + late, 4)])
+    made.add_points("metric/val_acc", range(33, 400, 33), rises.tolist(), stage="validate")
+    made.add_points("metric/val_loss", range(33, 400, 33), (2 - rises).tolist(), stage="validate")
     assert bool(judged(made, "stopped-too-early")) == speaks

@@ -47,7 +47,7 @@ def test_a_place_in_a_sequence_may_rightly_decide():
 def test_the_last_place_of_a_window_that_is_the_target():
     made = run(1.0, best_feature=7)
     made.run["batch"]["0"]["shape"] = [32, 8, 1]
-    made.run["data"]["train"]["1"] = {"integers": False}
+    made.run["data"]["train"]["1"] = {"integers": False, "mean": [0.0]}
     made.run["data"]["target"] = {"path": "1"}
     (found,) = judged(made, "target-leak")
     assert "one step too far" in found.message
@@ -60,7 +60,7 @@ def test_the_last_place_of_a_window_that_is_the_target():
 def language(ahead, **layer):
     made = history(falling_loss(), losses=cross_entropy(20, target_shape=[32 * 7]), **seen(target={"shifted": "1"}))
     made.run["attends_ahead"] = ahead
-    made.set_layers([Layer("net", "LSTM", **layer)])
+    made.set_layers([Layer("net", "LSTM" if layer else "Linear", **layer)])
     return check(made, select=["target-leak"]).findings
 
 
@@ -72,6 +72,7 @@ def test_sick_a_language_model_without_a_mask():
     (both,) = language({}, parameters=("net.weight_ih_l0", "net.weight_ih_l0_reverse"))
     assert both.site == "net"
     assert not language({}, parameters=("net.weight_ih_l0",))
+    assert not language({"net.attention": True}, parameters=("decoder.weight_ih_l0",))  # of the whole, for a decoder
 
 
 def test_sick_where_the_batch_is_one_tensor_and_silent_for_masked_words():

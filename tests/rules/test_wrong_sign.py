@@ -133,3 +133,12 @@ def test_scores_that_fall_for_other_reasons():
     assert judged(aligned_with([0.9, 0.8, 0.6, 0.5, 0.4, 0.3]), NAME) == []  # above chance to the end
     assert judged(aligned_with([0.1, -0.1, 0.0, 0.05, -0.1, -0.05]), NAME) == []  # about chance
     assert judged(aligned_with(FALLS, name="metric/val_bias"), NAME) == []  # of which nobody knows what is better
+
+
+@pytest.mark.parametrize(("ends", "said"), [(0.2, 1), (0.85, 0)])
+def test_sick_a_reward_that_sinks_all_the_time(ends, said):
+    rng = np.random.default_rng(0)
+    made = by_hand({}, 0.1 * rng.standard_normal(400))
+    reward = np.linspace(0.9, ends, 400) + 0.1 * rng.standard_normal(400)
+    made.add_points("metric/train_reward", range(400), reward.tolist())
+    assert len(judged(made, NAME)) == said
