@@ -26,6 +26,7 @@ _STOP = Prescription(
 _DROPOUT = Prescription("Add dropout before the last layers: nn.Dropout(0.3).", {"dropout": 0.3})
 _MORE_DROPOUT = Prescription("Raise the dropout rate by 0.1 to 0.2.", {"dropout": "+0.15"})
 _DECAY = Prescription("Raise weight decay: AdamW(..., weight_decay=0.05).", {"weight_decay": 0.05})
+_FEW = 0.02  # of all samples: so many more may be wrong in a good score before it counts as lost
 _GOOD = 0.95  # of a score whose best is 1: what the loss then says is how sure the model is of few mistakes
 _SURE = ("cross_entropy", "nll_loss", *BINARY)  # losses that grow with how sure the model is of its mistakes
 _NEARLY_ALL, _MUCH, _TIMES = 0.05, 0.25, 8  # training and validation error over the targets' variance; their ratio
@@ -185,8 +186,8 @@ class Overfitting:
                 if len(v) < 5 or not late.any() or late.all():
                     continue
                 s, end, slack = smooth(v, 3), float(np.median(v[-3:])), 2 * noise(v)
-                held = end - s.min() <= max(slack, 0.02 * float(v[0] - s.min()))
                 good = bounded(name) and _GOOD <= -end <= 1
+                held = end - s.min() <= max(slack, 0.02 * float(v[0] - s.min()), _FEW if good else 0.0)
                 parted = _learned_by_heart(history, name, -end)
                 if held and not parted and (not falls(-v) if stalled else good or end < s[~late].min() - slack):
                     return name.removeprefix("metric/")

@@ -57,6 +57,13 @@ def test_rising_loss_is_info_where_accuracy_is_good_and_stays(level, severity):
     assert found.severity == severity
 
 
+@pytest.mark.parametrize(("end", "severity"), [(0.975, "info"), (0.955, "warning")])
+def test_a_good_score_may_lose_a_few_samples(end, severity):
+    stays = np.concatenate([np.full(10, 0.99), np.full(10, end)])
+    (found,) = judged(run(DOWN, U, more={"metric/val_acc": list(stays)}), "overfitting")
+    assert found.severity == severity
+
+
 @pytest.mark.parametrize(("scale", "severity"), [(0.15, "info"), (1.0, "warning")])
 def test_rising_loss_of_a_classifier_is_info_where_it_explains_most_and_no_score_is_logged(scale, severity):
     call = {"loss": "cross_entropy", "reduction": "mean", "prediction_shape": [32, 10], "target_dtype": "torch.int64"}
