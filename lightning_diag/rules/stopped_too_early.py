@@ -31,7 +31,7 @@ _STOP = Prescription('Let EarlyStopping(monitor="val_loss", patience=10) decide 
 _WATCH = Prescription('Tell it what to watch and where to: EarlyStopping(monitor="val_loss", mode="min", patience=10).')
 _GOOD, _BARELY = 0.95, 0.5
 _ACCURACY = {"acc", "accuracy", "top1", "f1", "iou", "dice", "auc", "auroc"}
-_FEW_EPOCHS, _EARLY_PACE, _LITTLE = 5, 0.15, 0.1
+_FEW_EPOCHS, _EARLY_PACE, _LITTLE, _LONG = 5, 0.15, 0.1, 100
 
 
 @final
@@ -166,13 +166,15 @@ class StoppedTooEarly:
 def _has_just_begun(history: History, validation: Floats) -> bool:
     """Tell whether the last of few epochs brought a fifth of what validation gained, or of what was left of it.
 
-    For the latter a tenth or more of what a guess loses is left; for the former a half.
+    For the latter a tenth or more of what a guess loses is left, after a hundred steps; for the former a half.
     """
     if not 3 <= len(validation) <= _FEW_EPOCHS:
         return False
     gains, left = -np.diff(validation), unexplained(history)
     much, most = gains[-1] > 0.2 * validation[-2], gains[-1] > 0.2 * gains.sum()
-    return bool((gains > 0).all() and ((most and left > _BARELY) or (much and left > _LITTLE)))
+    return bool(
+        (gains > 0).all() and ((most and left > _BARELY) or (much and left > _LITTLE and steps_seen(history) >= _LONG))
+    )
 
 
 def _still_climbs(history: History) -> float:
