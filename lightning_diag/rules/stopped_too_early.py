@@ -42,9 +42,9 @@ class StoppedTooEarly:
     What it finds:
         At the end of a run that took all its planned steps, the training loss and, where it is logged, the validation
         loss still fall at more than ``max_pace`` of their average pace over the run, beyond noise. An exponential
-        approach falls at that pace for as long as fewer than about 1.3 time constants have passed; half that pace
-        counts where five epochs or fewer explained less than half and the last one brought a fifth of all that
-        validation gained. Or EarlyStopping
+        approach falls at that pace for as long as fewer than about 1.3 time constants have passed; a quarter
+        of that pace counts where the last of five epochs or fewer brought a fifth of all that validation gained, or of
+        its loss, and where a validated accuracy below 0.9 made a fifth of its gain in the last third. Or EarlyStopping
         ended the run with the mode of what is better the other way, or although the last validation was the best in
         every loss and score that is logged.
 
