@@ -10,9 +10,13 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History
+from lightning_diag.rules.calls import differences, output_layer, seen_at
+from lightning_diag.rules.curve import finite_loss
 from lightning_diag.rules.rule import Unmeasured
 from lightning_diag.rules.seen import loss_calls, seen_steps
 
+_NEAR = 2.0  # times: a loss by hand is the distance, or its square (a half of it is often taken)
+_FEW = 8
 _USUAL = 10.0  # times 1, or a tenth: targets as they should be
 _REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _STANDARDIZE = Prescription(
@@ -38,8 +42,8 @@ class TargetScale:
         large: the step that suits them is wrong ever after, and with Adam the bias needs 100,000 / lr steps.
 
     When it is silent:
-        Standardized targets; an output whose bias or scale was set to the targets; classification; losses written
-        by hand (unmeasured).
+        Standardized targets; an output whose bias or scale was set to the targets; classification. Losses written by
+        hand count where they are as large as the distance, or its square, and are of prediction minus target.
 
     What to do:
         Train on (y - mean) / std of the training targets and undo it for predictions; or set the last bias to the
@@ -53,7 +57,7 @@ class TargetScale:
     code: ClassVar[str] = "D004"
     name: ClassVar[str] = "target-scale"
     severity: ClassVar[Severity] = Severity.WARNING
-    needs: ClassVar[tuple[str, ...]] = ("loss", "target/rms", "prediction/rms")
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
     max_ratio: float = 30.0
     fitted: float = 0.5
 
@@ -63,9 +67,8 @@ class TargetScale:
             c for c in loss_calls(history) if c.get("loss") in _REGRESSION and "float" in str(c.get("target_dtype"))
         ]
         if not calls:
-            raise Unmeasured(
-                "no squared, absolute or Huber loss of torch was called (a loss written by hand is not seen)"
-            )
+            yield from self._by_hand(history)
+            return
         for call in calls:
             site = str(call["site"])
             until = None if call.get("target") else 1  # a target that the model computes may run away with it
@@ -80,17 +83,40 @@ class TargetScale:
             if 1 / _USUAL < power**0.5 < _USUAL and size[0] > self.max_ratio:
                 continue  # it is the outputs that are out of scale
             if gap > self.max_ratio * max(1.0, spread):
-                yield self._finding(history, call, (centre, std, float(level[0]), spread), gap / max(1.0, spread))
+                ratio = gap / max(1.0, spread)
             elif 0 < power**0.5 * self.max_ratio < size[0]:
-                yield self._finding(history, call, (centre, std, float(level[0]), spread), float(size[0] / power**0.5))
+                ratio = float(size[0] / power**0.5)
+            else:
+                continue
+            fits = _fits(history, call, std, self.fitted)
+            yield self._finding(history, site, (centre, std, float(level[0]), spread), ratio, fits=fits)
+
+    def _by_hand(self, history: History) -> Iterator[Finding]:
+        """Yield at most one finding, of a loss made of a difference of the output and a tensor of the batch."""
+        fact: Mapping[str, Any] = next(iter(differences(history)), {})
+        path, layer = str(fact.get("target") or ""), output_layer(history, str(fact.get("made_by") or ""))
+        mean, rms = (seen_at(history, f"batch/{s}", path)[1] for s in ("mean", "rms"))
+        size = seen_at(history, "activation/rms", layer.site)[1][:1] if layer is not None else np.zeros(0)
+        loss = finite_loss(history)
+        if not len(rms) or not len(size) or len(loss) < _FEW:
+            raise Unmeasured(
+                "no squared, absolute or Huber loss was called, and none was recognized as written by hand"
+            )
+        centre, power = float(mean.mean()), float(np.mean(rms**2))
+        std = float(np.sqrt(max(power - centre**2, 0.0)))
+        gap, first = power**0.5, float(np.median(loss[:3]))
+        kind = next((k for k in (1, 2) if 1 / _NEAR < first / max(gap**k, 1e-30) < _NEAR), 0)
+        if gap > self.max_ratio * max(1.0, float(size[0])) and kind:
+            fits = float(np.median(loss[-max(3, len(loss) // 8) :])) < self.fitted * std**kind
+            seen = (centre, std, 0.0, float(size[0]))
+            yield self._finding(history, path, seen, gap / max(1.0, float(size[0])), fits=fits)
 
     def _finding(
-        self, history: History, call: Mapping[str, Any], seen: tuple[float, float, float, float], ratio: float
+        self, history: History, what: str, seen: tuple[float, float, float, float], ratio: float, *, fits: bool
     ) -> Finding:
         centre, std, level, spread = seen
-        fits = _fits(history, call, std, self.fitted)
         message = (
-            f"The targets of {call['site']} are {centre:.4g} +- {std:.3g}, the first predictions {level:.3g} +- "
+            f"The targets of {what} are {centre:.4g} +- {std:.3g}, the first predictions {level:.3g} +- "
             f"{spread:.2g}: "
             f"{ratio:.3g} times apart. The output must first travel there"
             + (", which it did." if fits else ", in steps that suit neither the way nor the fit at its end.")

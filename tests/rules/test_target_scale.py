@@ -1,5 +1,6 @@
 import numpy as np
 
+from lightning_diag.records import Layer
 from tests.rules.histories import falling_loss, flat_loss, history, judged, unmeasured
 from tests.rules.surroundings import cross_entropy, seen, squared_error
 
@@ -64,3 +65,31 @@ def test_a_target_that_the_model_computes_is_that_of_the_first_step():
         row = {f"{family}/{s}": [size] for family in ("target", "prediction") for s in ("mean", "rms")}
         grows.add_sample(step, 0, row)
     assert judged(grows, "target-scale") == []
+
+
+def by_hand(target, loss):
+    """A squared error written out: the batch's target and the output layer's activations are what is known."""
+    fact = {"target": "batch[1]", "prediction_shape": [32, 1], "target_shape": [32, 1], "made_by": "linear"}
+    made = history(
+        loss, structure=[Layer("net.2", "Linear", parameters=("weight", "bias"))], differences=[fact], **seen()
+    )
+    made.set_sites("batch", ["batch[1]"])
+    made.set_sites("activation", ["net.2"])
+    for step in range(0, 400, 20):
+        row = {"batch/mean": [target[0]], "batch/rms": [float(np.hypot(*target))], "activation/rms": [0.3]}
+        made.add_sample(step, 0, row)
+    return made
+
+
+def test_losses_written_by_hand():
+    (found,) = judged(by_hand((2e5, 5e4), flat_loss(level=4e10, noise=1e8)), "target-scale")
+    assert (found.severity, "batch[1]" in found.message) == ("warning", True)
+    fitted = by_hand((200.0, 100.0), falling_loss(scale=1.6e4))
+    assert judged(fitted, "target-scale")[0].severity == "info"
+
+
+def test_healthy_losses_written_by_hand():
+    assert judged(by_hand((0.0, 1.0), falling_loss()), "target-scale") == []
+    assert (
+        judged(by_hand((2e5, 5e4), falling_loss()), "target-scale") == []
+    )  # divided by the scale before it is squared
