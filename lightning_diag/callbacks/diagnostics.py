@@ -124,7 +124,7 @@ class Diagnostics(Callback):
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
         if self._sampling:
-            self._with_fit(lambda fit: fit.before_backward(trainer, pl_module))
+            self._with_fit(lambda fit: fit.before_backward(trainer, pl_module, loss))
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
         if self._sampling:

@@ -123,13 +123,17 @@ class Fit:
         self._stepped = True
         self.observer.before_optimizer(optimizer, self.step, optimizer_number(trainer, optimizer))
 
-    def before_backward(self, trainer: Any, module: Any) -> None:
-        """The loss is there."""
+    def before_backward(self, trainer: Any, module: Any, loss: Any) -> None:
+        """The loss is there (divided by the batches of an accumulation, and multiplied by the scale of AMP)."""
         if not self.observer.sampling:
             return
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         scale = None if scaler is None else scaler.scale(torch.ones((), device=module.device))
-        self.observer.before_backward(automatic=module.automatic_optimization, scale=scale)
+        automatic = module.automatic_optimization
+        if isinstance(loss, torch.Tensor):
+            loss = loss.detach() * (trainer.accumulate_grad_batches if automatic else 1)
+            loss = loss if scale is None else loss / scale
+        self.observer.before_backward(automatic=automatic, scale=scale, loss=loss)
 
     def end_batch(self, trainer: Any, module: Any, outputs: Any) -> None:
         """Take the batch's numbers; judge if a sample came of it."""

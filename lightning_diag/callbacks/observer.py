@@ -18,6 +18,7 @@ from lightning_diag.callbacks.ranks import Ranks
 from lightning_diag.callbacks.surroundings import FACTS, Surroundings
 from lightning_diag.probes.compiled import can_run_eagerly, compiled_modules, something_compiled
 from lightning_diag.probes.functions import FunctionProbe
+from lightning_diag.probes.handwritten import HandWritten
 from lightning_diag.probes.metrics import MetricReader, add_points, metric_directions
 from lightning_diag.probes.readings import Part, Silence
 from lightning_diag.probes.samples import Sample, arranged
@@ -70,6 +71,7 @@ class Observer:
         self._stepped_before = False
         self._sources: dict[str, str] | None = None  # where the user's code makes the modules, once asked for
         self._watched = False
+        self._written = HandWritten()
         self._due = False  # a sample that waits for a batch in which an optimizer steps
         self._lingering: list[FunctionProbe] = []
 
@@ -102,6 +104,7 @@ class Observer:
             deep=self.deep,
             fresh=self.surroundings.owned if self._stepped_before else (),
             first=self.samples == 0,
+            written=self._written,
         )
         self._step.on_out_of_memory = self._ran_out_of_memory
         self._step.open(batch)
@@ -135,10 +138,10 @@ class Observer:
         """Remember the first failure of a probe; the callback then stands aside."""
         self.error = self.error or error
 
-    def before_backward(self, *, automatic: bool, scale: Tensor | None) -> None:
-        """The forward pass is over (automatic optimization), or one of several is."""
+    def before_backward(self, *, automatic: bool, scale: Tensor | None, loss: Tensor | None = None) -> None:
+        """The forward pass is over (automatic optimization), or one of several is, with this loss."""
         if self._step is not None:
-            self._step.before_backward(automatic=automatic, scale=scale)
+            self._step.before_backward(automatic=automatic, scale=scale, loss=loss)
 
     def after_backward(self) -> None:
         """A backward pass is over."""
@@ -187,6 +190,7 @@ class Observer:
             "sequences": seen.sequences,
             "reshapes": seen.reshapes,
             "attends_ahead": seen.attends_ahead,
+            "overlap": self._written.overlap,
             "batch": seen.batch,
             "batch_size": self._size,
         }
@@ -226,7 +230,7 @@ class Observer:
                 self._sources = sources(self.module)
                 self.history.update_run(source=self._sources.get("", ""))
             self.history.set_layers([replace(x, source=source_of(x.site, self._sources)) for x in layers])
-        for key in ("losses", "differences", "products", "sequences", "reshapes", "attends_ahead", "batch"):
+        for key in ("losses", "differences", "products", "sequences", "reshapes", "attends_ahead", "overlap", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})
         self.history.update_run(**{key: known[key] for key in FACTS if known.get(key)})

@@ -83,10 +83,20 @@ _COPIES: Final = frozenset(
     {Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.long, Tensor.int, Tensor.to, Tensor.type}
     | {Tensor.type_as, Tensor.clone, Tensor.contiguous, Tensor.reshape, Tensor.flatten, torch.clone, torch.flatten}
 )
+# What makes of a tensor of the batch another one that does not learn either: a one-hot code, a scaled target.
+_DERIVING: Final = frozenset(
+    {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__, torch.div, Tensor.div, Tensor.__truediv__, torch.neg}
+    | {Tensor.neg, Tensor.__neg__, Tensor.__eq__, torch.eq, Tensor.eq, torch.log, Tensor.log, torch.clamp, Tensor.clamp}
+    | {F.one_hot, torch.scatter, Tensor.scatter, Tensor.scatter_, Tensor.__getitem__}
+)
+# What picks of a prediction the places that a target says.
+_ALONG: Final = frozenset({torch.take_along_dim, Tensor.take_along_dim})
+_PICKS: Final = _ALONG | {torch.gather, Tensor.gather, Tensor.__getitem__}
+_XLOGY: Final = frozenset({torch.xlogy, Tensor.xlogy, torch.special.xlogy})
 _RESHAPES: Final = frozenset(
     {Tensor.view, Tensor.reshape, torch.reshape, Tensor.unflatten, Tensor.flatten, torch.flatten}
 )
-_ARRANGING: Final = _COPIES | _RESHAPES
+_ARRANGING: Final = _COPIES | _RESHAPES | _DERIVING | _PICKS | _XLOGY
 _LOOKED_AT: Final = frozenset({*_ACTIVATIONS, *_LOSS_CALLS, *_DIFFERENCES, *_PRODUCTS, *_ARRANGING, *ATTENTION})
 
 
@@ -197,6 +207,18 @@ class FunctionProbe(TorchFunctionMode):
         self._handles.clear()
         self._leave_mode()
 
+    def settle(self, loss: Tensor | None) -> None:
+        """The loss is there: it tells which one was written out, where none was called."""
+        start = time.perf_counter()
+        try:
+            with measuring():
+                found = self.losses.settle(loss)
+            if found is not None:
+                self.on_prediction(found)
+        except Exception as error:  # the doctor never ends the training
+            self.on_error(error)
+        self.seconds += time.perf_counter() - start
+
     @property
     def lingering(self) -> bool:
         """Whether the mode could not be left yet."""
@@ -212,7 +234,7 @@ class FunctionProbe(TorchFunctionMode):
             try:
                 if func in _ARRANGING:
                     with torch._C.DisableTorchFunction():  # nothing is computed, and there are many of them
-                        self._arranged(func, args, out)
+                        self._arranged(func, args, kwargs or {}, out)
                 else:
                     with measuring():
                         self._look(func, args, dict(kwargs or {}), out)
@@ -232,6 +254,7 @@ class FunctionProbe(TorchFunctionMode):
         if func in _DIFFERENCES or func in _PRODUCTS:
             if "loss" not in owners:
                 (self.losses.difference if func in _DIFFERENCES else self.losses.product)(args)
+                self._paired(func, args, out)
             return
         if func in _LOSS_CALLS:
             site = self._numbered(_LOSS_CALLS[func])
@@ -253,13 +276,38 @@ class FunctionProbe(TorchFunctionMode):
         if ahead is not None and (scope in self.ahead or len(self.ahead) < _MOST_ATTENTION):
             self.ahead[scope] = ahead and self.ahead.get(scope, True)
 
-    def _arranged(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
+    def _paired(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
+        """Follow what may be a loss by hand: two factors, a prediction and its target."""
+        self.losses.derive(args, out)
+        if len(args) > 1:
+            self.losses.pair(args[0], args[1])
+
+    def _arranged(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
         if any(owner in ("metric", "weights") for _, owner in self._scopes):
             return
+        if func in _DERIVING:
+            self.losses.derive(args, out)
+        if func in _PICKS:
+            self._picked(func, args, kwargs)
+        if func in _XLOGY:
+            self._paired(func, args, out)
         if func in _RESHAPES:
             self._reshaped(args, out)
         if func in _COPIES:
             self.losses.copy(args, out)
+
+    def _picked(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Note z.gather(axis, y) and z[range(n), y]."""
+        x = args[0] if args else kwargs.get("input")
+        if func is Tensor.__getitem__:
+            at = args[1] if len(args) > 1 else None
+            rows = isinstance(at, tuple) and len(at) == 2 and all(_is_index(i) for i in at)
+            if rows and isinstance(x, Tensor) and x.dim() == 2:
+                self.losses.pick(x, 1, at[1] if isinstance(at, tuple) else None)
+            return
+        names = ("indices", "dim") if func in _ALONG else ("dim", "index")
+        given = dict(zip(names, args[1:], strict=False)) | dict(kwargs)
+        self.losses.pick(x, given.get("dim"), given.get("index", given.get("indices")))
 
     def _reshaped(self, args: tuple[Any, ...], out: Any) -> None:
         """Note where samples get among each other because a reshape did what a transpose should have done."""
@@ -275,6 +323,13 @@ class FunctionProbe(TorchFunctionMode):
         call = self._calls.get(base, 0)
         self._calls[base] = call + 1
         return "" if call >= MOST_CALLS else base if call == 0 else f"{base}#{call}"
+
+
+def _is_index(x: Any) -> bool:
+    """Tell a list of places from a mask or a slice."""
+    return isinstance(x, (range, list)) or (
+        isinstance(x, Tensor) and x.dim() == 1 and x.dtype in (torch.int64, torch.int32)
+    )
 
 
 def tears_samples(before: tuple[int, ...], after: tuple[int, ...], samples: int) -> bool:

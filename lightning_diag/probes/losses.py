@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_diag.probes.handwritten import MOST_PAIRS, HandWritten, Pair, facts
 from lightning_diag.probes.lineage import made_by
 from lightning_diag.probes.readings import Readings
 from lightning_diag.statistics.rows import rows_of
 from lightning_diag.statistics.views import plain, stands_whole, storage
 
 _MOST_CLASSES = 64
+_MOST_KEPT = 32
 _MOST_DIFFERENCES = 8
 _MOST_COPIES, _MOST_COPIED = 8, 1 << 16  # copies of the batch's tensors that are followed; elements of one
 
@@ -28,6 +31,10 @@ class LossCalls:
         self.differences: list[dict[str, Any]] = []
         self.products: list[dict[str, Any]] = []
         self.batch: dict[int, str] = {}  # storage of the batch's tensors -> path
+        self.written: HandWritten | None = None  # what is known of a loss by hand
+        self._pairs: deque[Pair] = deque(maxlen=MOST_PAIRS)
+        self._derived: set[int] = set()  # storage of what was computed of the batch's tensors, and does not learn
+        self._kept: list[Tensor] = []  # likewise
         self._copies: list[Tensor] = []  # kept for the step, so that nothing else takes their memory
 
     def copy(self, args: tuple[Any, ...], out: Any) -> None:
@@ -36,6 +43,47 @@ class LossCalls:
         if path and isinstance(out, Tensor) and out.numel() <= _MOST_COPIED and len(self._copies) < _MOST_COPIES:
             self._copies.append(out)
             self.batch.setdefault(storage(out), path)
+        elif not path:
+            self.derive(args[:1], out)
+
+    def derive(self, args: tuple[Any, ...], out: Any) -> None:
+        """Note what is computed of a tensor of the batch alone: a one-hot code, a scaled target."""
+        if not isinstance(out, Tensor) or out.requires_grad or out.numel() > _MOST_COPIED:
+            return
+        known = any(isinstance(a, Tensor) and self._of_batch(a) for a in _flat(args))
+        if known and len(self._kept) < _MOST_KEPT and storage(out) and storage(out) not in self.batch:
+            self._kept.append(out)
+            self._derived.add(storage(out))
+
+    def _of_batch(self, x: Tensor) -> bool:
+        return storage(x) in self.batch or storage(x) in self._derived
+
+    def pair(self, a: Any, b: Any) -> None:
+        """Note a prediction and a target that are multiplied or subtracted."""
+        for z, t in ((a, b), (b, a)):
+            if isinstance(z, Tensor) and isinstance(t, Tensor) and z.requires_grad and not t.requires_grad:
+                if z.is_floating_point() and z.numel() > 1 and self._of_batch(t):
+                    self._pairs.append(Pair(z, t, self.batch.get(storage(t), "")))
+
+    def pick(self, z: Any, axis: Any, index: Any) -> None:
+        """Note where classes that the batch has are picked of a prediction."""
+        if not isinstance(z, Tensor) or not isinstance(index, Tensor) or not z.requires_grad or not z.dim() > 1:
+            return
+        if index.dtype in (torch.int64, torch.int32) and isinstance(axis, int) and self._of_batch(index):
+            self._pairs.append(Pair(z, index, self.batch.get(storage(index), ""), axis % z.dim()))
+
+    def settle(self, loss: Any) -> Tensor | None:
+        """The loss is there: see whether a step that called none wrote a known one out; return its prediction."""
+        pairs, self._pairs = list(self._pairs), deque(maxlen=MOST_PAIRS)
+        if self.written is None or any(c["learns"] for c in self.calls) or not isinstance(loss, Tensor) or not pairs:
+            return None
+        found = self.written.find(pairs, loss)
+        if found is None:
+            return None
+        name = found.form.loss
+        self.call(f"{name} by hand", name, "", (found.prediction, found.target), {}, found.value)
+        self.calls[-1] |= facts(found)
+        return found.pair.prediction
 
     def product(self, args: tuple[Any, ...]) -> None:
         """Note where a prediction times a tensor of the batch has more numbers than either."""
@@ -125,3 +173,12 @@ class LossCalls:
         sums = x.float().sum(1)
         self.readings.scalar("prediction/row_sum_min", site, sums.amin())
         self.readings.scalar("prediction/row_sum_max", site, sums.amax())
+
+
+def _flat(args: Any) -> Iterator[Any]:
+    """Yield arguments, and what is in those that are tuples (of an index)."""
+    for a in args:
+        if isinstance(a, (tuple, list)):
+            yield from a
+        else:
+            yield a

@@ -12,6 +12,7 @@ from lightning_diag.probes.activations import ActivationProbe
 from lightning_diag.probes.batch import batch_tensors, take_batch
 from lightning_diag.probes.compiled import EagerStep, OutOfMemoryGuard
 from lightning_diag.probes.functions import FunctionProbe
+from lightning_diag.probes.handwritten import HandWritten
 from lightning_diag.probes.norms import in_wrong_mode
 from lightning_diag.probes.parameters import ParameterProbe
 from lightning_diag.probes.readings import Part, Readings
@@ -31,6 +32,8 @@ class SampledStep:
         silent: rectifiers that had silent units in the sample before.
         deep: whether what costs more is measured too: spread across samples, normalization, clones among units.
         fresh: ids of the parameters whose optimizer stepped in the batch before: their gradients should be cleared.
+        first: whether this is the first look at the run.
+        written: what the steps before told of a loss that is written by hand.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class SampledStep:
         deep: bool = True,
         fresh: Collection[int] = (),
         first: bool = False,
+        written: HandWritten | None = None,
     ) -> None:
         self.readings = Readings()
         self.batch: dict[str, dict[str, Any]] = {}
@@ -57,6 +61,7 @@ class SampledStep:
         self._functions = FunctionProbe(module, self.readings, seen.function, seen.prediction, on_error)
         self._functions.maker = seen.maker
         self._functions.first = first
+        self._functions.losses.written = written
         self._parameters = ParameterProbe(module, self.readings, on_error, deep=deep, fresh=fresh)
         self._eager = EagerStep() if eager else None
         self._guard = OutOfMemoryGuard(module, self._give_up) if guarded else None
@@ -85,9 +90,10 @@ class SampledStep:
             self._eager.close()
         self.on_out_of_memory(error)
 
-    def before_backward(self, *, automatic: bool, scale: Tensor | None) -> None:
-        """The forward pass is over (automatic optimization), or one of several is."""
+    def before_backward(self, *, automatic: bool, scale: Tensor | None, loss: Tensor | None = None) -> None:
+        """The forward pass is over (automatic optimization), or one of several is, with this loss."""
         self._functions.close()
+        self._functions.settle(loss)
         self._parameters.before_backward()
         self.in_eval = in_wrong_mode(self._module, training=True)
         self._again = self._forward and not automatic

@@ -43,6 +43,11 @@ class Call:
         return str(self.facts.get("loss", ""))
 
     @property
+    def named(self) -> str:
+        """The function as it is called, "F.cross_entropy"; of one written by hand that it is."""
+        return f"{self.loss} (written by hand)" if self.facts.get("by_hand") else f"F.{self.loss}"
+
+    @property
     def reduction(self) -> str:
         """``"mean"``, ``"sum"`` or ``"none"``."""
         return str(self.facts.get("reduction", "mean"))

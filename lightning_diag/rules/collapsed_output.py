@@ -139,7 +139,7 @@ class CollapsedOutput:
             share = spread
         else:
             share = _share(spread, target, size)
-        return steps[known], share[known], _rare(call.history), f"that F.{call.loss} is given"
+        return steps[known], share[known], _rare(call.history), f"that {call.named} is given"
 
     def _of_difference(self, history: History, fact: object) -> tuple[Ints, Floats, bool, str]:
         given = dict(fact) if isinstance(fact, dict) else {}
@@ -176,7 +176,7 @@ class CollapsedOutput:
         last = int(call.steps[-1]) if len(call.steps) else first
         message = (
             f"A softmax over a single unit gives {0 if kind == 'log_softmax' else 1} for every sample, whatever the "
-            f"weights (F.{call.loss}, steps {first} to {last}). Its gradient is exactly 0: nothing is learned."
+            f"weights ({call.named}, steps {first} to {last}). Its gradient is exactly 0: nothing is learned."
         )
         return Finding(
             self.code, self.name, self.severity, site, first, 0.0, self.max_share, message, last, "", (_ONE,)

@@ -84,6 +84,7 @@ def validation_loss(history: History) -> tuple[str, Floats, Floats]:
     return name, series.steps[good].astype(np.float64), signed(history, name, series)[good]
 
 
+_PARTS = 8  # of a run, each with a noise of its own
 _MOST = 2000  # points that are enough to see swings
 _LOSSES = ("mse", "mae", "rmse", "nll", "ce", "bce", "crossentropy")
 
@@ -95,7 +96,7 @@ def best_scores(history: History) -> list[tuple[str, Floats]]:
 
 
 def swings(values: Floats) -> int:
-    """Return how often a smoothed loss gave back half of what it had gained until then, by more than its noise."""
+    """Return how often a smoothed loss gave back half of what it had gained until then, by more than its noise then."""
     if len(values) < 40:
         return 0
     if len(values) > _MOST:
@@ -103,9 +104,11 @@ def swings(values: Floats) -> int:
     window = max(3, len(values) // 40) | 1
     s = smooth(values, window)
     start = float(np.median(values[:3]))
-    error = 1.2533 * noise(values) / float(np.sqrt(window))
+    parts = np.array_split(values, _PARTS)  # noise mostly falls with the loss
+    noisy = np.concatenate([np.full(len(p), max(noise(p), noise(values))) for p in parts])
+    errors = 1.2533 * noisy / float(np.sqrt(window))
     count, low, up = 0, float("inf"), False
-    for x in s:
+    for x, error in zip(s, errors[len(errors) - len(s) :], strict=True):
         if not up:
             low = min(low, float(x))
             gain = start - low

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -39,9 +40,9 @@ class DeadUnits:
         A unit (feature or channel) is dead if it was zero on every example and position of a whole window of
         sampled steps in training mode; one of GELU, SiLU, Mish or Hardswish if its input was never above -3, -6, -6 or
         -3, where value and slope are next to nothing. A warning where more than ``max_dead_fraction`` of a layer's
-        units are dead in the last ``last_samples`` samples that measured it; an error where ``max_layer_fraction`` are,
-        or where several layers are mostly dead. It tells units that were dead from the first sample on
-        (initialization, bias, input) from those that died later (a step that was too large).
+        units, beyond what chance makes of a half, are dead in the last ``last_samples`` samples that measured it; an
+        error where ``max_layer_fraction`` are, or where several layers are mostly dead. It tells units that were
+        dead from the first sample on (initialization, bias, input) from those that died later (a step too large).
 
     Why it matters:
         The derivative of a rectifier is 0 where its output is 0. A unit that is never active gets no gradient,
@@ -89,6 +90,9 @@ class DeadUnits:
         order = execution_order(history, table.sites)
         many = (dead > self.mostly_dead_fraction).sum() >= max(2, measured.any(axis=0).sum() / 2)
         for j in order[dead[order] > self.max_dead_fraction]:
+            layer = history.layer(table.sites[j])
+            if layer is not None and layer.units and dead[j] < self.max_dead_fraction + _error(layer.units):
+                continue  # where inputs share a direction, each unit is on or off by the toss of a coin
             worst = many and dead[j] > self.mostly_dead_fraction
             yield self._finding(history, table.sites[j], float(dead[j]), int(rows[-1]), bool(worst))
 
@@ -188,3 +192,8 @@ class DeadUnits:
         if born_share >= 0.5:
             return (*end, *biased, _INIT, _INPUT, _NORM, _LEAKY)
         return (*end, _RATE, _NORM, _LEAKY) if np.isfinite(born_share) else (*end, *biased, _INIT, _RATE, _NORM, _LEAKY)
+
+
+def _error(units: int) -> float:
+    """Return by how much a half of so many units is exceeded by chance in one of twenty cases."""
+    return 1.645 * math.sqrt(0.25 / units)

@@ -45,8 +45,8 @@ class LearningRateTooHigh:
         gradient descent makes the loss larger, not smaller.
 
     When it is silent:
-        Long steps that do no harm; harm without long steps; a run that was ill before its first step (loss far
-        above its start value, activations that explode: poor-initialization and others explain it).
+        Long steps that do no harm; harm without long steps; a run that was ill before its first step (loss not finite
+        or far above its start value, activations that explode: poor-initialization and others explain it).
 
     What to do:
         Lower the learning rate by 10; find the highest good one with ``Tuner(trainer).lr_find(model)``; warm it up.
@@ -162,6 +162,8 @@ class LearningRateTooHigh:
         """Return what long steps did, "" where they did no harm."""
         loss = loss_descent(history)
         if broken:
+            if not np.isfinite(history.series("loss").values[:1]).all():
+                return ""  # no step had been taken
             usual = float(np.median(np.abs(values))) if len(values) else 0.0
             grew = len(values) < 3 or np.median(values[-3:]) > max(2 * abs(values[0]), 3 * usual)
             grew = grew or (len(values) < _FEW and values[-2:].min() > 2 * abs(values[0]))

@@ -78,7 +78,7 @@ class LogitsForProbabilities:
             return None
         what = "probabilities" if probable else "raw outputs (logits)"
         message = (
-            f"F.{call.loss} gets values from {np.nanmin(least):.3g} to {np.nanmax(most):.3g} (steps {bad[0]} to "
+            f"{call.named} gets values from {np.nanmin(least):.3g} to {np.nanmax(most):.3g} (steps {bad[0]} to "
             f"{bad[-1]}), but expects log-probabilities, which are never above 0: these are {what}. "
             + (
                 "The loss is then minus the mean probability, which hardly punishes a confident mistake."

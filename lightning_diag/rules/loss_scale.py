@@ -152,9 +152,9 @@ def _of_call(call: Call) -> tuple[float, str]:
     constant = len(known) >= 3 and float(np.quantile(known, 0.9) - np.quantile(known, 0.1)) < 0.01 * np.median(known)
     k = float(np.median(known)) if constant else 1.0
     summed = math.prod(call.shape("target")) if call.reduction == "sum" else 1
-    told = [f"F.{call.loss} sums {summed} elements"] if summed > 1 else []
+    told = [f"{call.named} sums {summed} elements"] if summed > 1 else []
     if abs(math.log(max(k, 1e-30))) > 0.1:
-        told.append(f"the loss is {k:.3g} times what F.{call.loss} gives")
+        told.append(f"the loss is {k:.3g} times what {call.named} gives")
     text = " and ".join(told)
     return k * summed, text[:1].upper() + text[1:]
 

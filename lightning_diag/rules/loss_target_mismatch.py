@@ -79,18 +79,18 @@ class LossTargetMismatch:
         if call.loss in SQUARED_LIKE:
             first = loss_calls(call.history)[0].get("site") == call.site
             path = call.target or (target_of_data(call.history) if first else "")
-            return self._indices(call.history, f"F.{call.loss}", path)
+            return self._indices(call.history, call.named, path)
         if not np.isfinite(call.stat("target/min")).any():
             return None
         if call.loss in BINARY:
             return self._outside(call)
-        if call.loss == "cross_entropy":
+        if call.loss == "cross_entropy" or (call.loss == "nll_loss" and call.float_target):
             return self._rows(call)
         least, most = (f(call.stat(s)) for f, s in ((np.nanmin, "target/min"), (np.nanmax, "target/max")))
         zeros = float(np.nanmean(np.nan_to_num(call.stat("target/zero_fraction"))))
         if call.loss in ("soft_margin_loss", "hinge_embedding_loss") and least == 0 and most == 1 and zeros > 0.01:
             message = (
-                f"F.{call.loss} gets targets of 0 and 1 ({100 * zeros:.0f} % are 0), but expects -1 and +1. Samples "
+                f"{call.named} gets targets of 0 and 1 ({100 * zeros:.0f} % are 0), but expects -1 and +1. Samples "
                 "with target 0 push the output nowhere."
             )
             return self._finding(call.history, zeros, message, (_SIGNS,))
@@ -112,7 +112,7 @@ class LossTargetMismatch:
         counts = _counts(call.history)
         several = len(counts) >= self.min_classes and least >= 0 and most == max(counts)
         message = (
-            f"F.{call.loss} gets targets from {least:.3g} to {most:.3g} (steps {first_step(call.history)} to "
+            f"{call.named} gets targets from {least:.3g} to {most:.3g} (steps {first_step(call.history)} to "
             f"{last_step(call.history)}), but expects 0 to 1. "
             + ("These look like numbers of classes. " if several else "")
             + "For a target outside the loss has no least value: it falls below 0 as outputs grow without bound."
@@ -134,7 +134,7 @@ class LossTargetMismatch:
         if float(np.median(np.abs(sums - 1))) <= 0.01 and least >= -1e-6:
             return None
         message = (
-            f"F.cross_entropy gets real targets whose rows sum to {sums.mean():.3g} on average (least element "
+            f"{call.named} gets real targets whose rows sum to {sums.mean():.3g} on average (least element "
             f"{least:.3g}), but expects class numbers or probabilities, which sum to 1. It makes the classes compete, "
             "so that several true labels cannot all be likely."
         )

@@ -66,7 +66,7 @@ class NegativeLoss:
             below = values < -_ZERO * max(float(np.median(np.abs(values))) if len(values) else 0.0, 1e-2)
             if below.sum() >= self.min_samples:
                 advice = _TARGETS if call.loss in BINARY else _INPUT if call.loss in _LOGS else _WEIGHTS
-                yield self._finding(f"F.{call.loss}", call.loss, steps[below], values[below], len(values), advice)
+                yield self._finding(call.named, call.loss, steps[below], values[below], len(values), advice)
                 return
 
     def _signed(self, history: History, fact: Any) -> Iterator[Finding]:

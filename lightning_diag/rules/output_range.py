@@ -103,7 +103,7 @@ class OutputRange:
             if call.loss in SQUARED_LIKE:
                 reach = self._reach(call)
                 if reach is not None and reach.lost > self.max_lost:
-                    yield self._regression(history, reach, f"F.{call.loss}")
+                    yield self._regression(history, reach, call.named)
                     return
             elif (found := self._logits(call) or self._rectified(call)) is not None:
                 yield found
@@ -163,7 +163,7 @@ class OutputRange:
             return None
         first, last = first_step(call.history), last_step(call.history)
         message = (
-            f"F.{call.loss} gets logits made by {call.made_by}, which lie between {low:g} and {high:g} (steps {first} "
+            f"{call.named} gets logits made by {call.made_by}, which lie between {low:g} and {high:g} (steps {first} "
             f"to {last}: {np.nanmin(least):.3g} to {np.nanmax(most):.3g}). Even a model that is always right has a "
             f"loss of {floor:.3g} then, {percent(floor / equal)} of that of guessing ({equal:.3g})."
         )

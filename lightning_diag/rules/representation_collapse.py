@@ -24,6 +24,8 @@ _RATE = Prescription(
     "Lower the learning rate by a factor of 10; the features may have been thrown away.", {"lr": "x0.1"}
 )
 
+_SOME = 4  # effective rank of features that are not on a line
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,8 @@ class RepresentationCollapse:
         In the median of the last samples, the features of a layer with ``min_units`` units or more differ across the
         batch by less than ``max_spread`` of their size, while those of the first layer differ by ten times that; or
         they lie on one line (effective rank below ``max_rank``), although the first layer has a rank of 4 or more
-        and 4 or more outputs are to be told apart. While the loss falls, only the first, in a layer of outputs.
+        and 4 or more outputs are to be told apart. While the loss falls, only in a layer of outputs that no target is
+        given for: they differ by less than ``max_embedding`` of their size, or lie on one line, and did not at first.
 
     Why it matters:
         What is the same for all samples tells nothing about them: the layers behind can give one answer only.
@@ -90,14 +93,14 @@ class RepresentationCollapse:
             share = _highest(spread[last] / rms[last])
         ranks = _highest(rank[last])
         same = (share < self.max_spread) & (share < 0.1 * share[0]) & np.isfinite(share[0])
-        line = (ranks < self.max_rank) & (ranks[0] >= 4) & (self._outputs(history) >= 4)
+        line = (ranks < self.max_rank) & (ranks[0] >= _SOME) & (self._outputs(history) >= 4)
         ends = {x.site.split("#")[0] for x in history.layers if x.role == "output"}
         output = np.array([x.site in ends for x in layers])
         if is_learning(history):  # then only outputs without targets may have collapsed
             first = np.flatnonzero(np.isfinite(spread[:, -1]))[0]
             shrunk = (share < self.max_embedding) & (share < 0.2 * spread[first] / np.maximum(rms[first], 1e-30))
-            same = (same | shrunk) & output & (not self._has_targets(history))
-            line = np.zeros(len(layers), dtype=bool)
+            free = output & (not self._has_targets(history))
+            same, line = (same | shrunk) & free, (ranks < self.max_rank) & (rank[first] >= _SOME) & free
         else:
             same, line = same & ~output, line & ~output
         if not (same | line).any():

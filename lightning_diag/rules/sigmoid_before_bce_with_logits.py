@@ -97,7 +97,7 @@ class SigmoidBeforeBceWithLogits:
                 f"So the probability that counts never falls below {max(least, 0.5):.2f}: negatives cannot be told"
             )
         message = (
-            f"F.{call.loss} gets what a {kind} put out (values from {low:.3g} to {high:.3g}, steps {first} to {last}) "
+            f"{call.named} gets what a {kind} put out (values from {low:.3g} to {high:.3g}, steps {first} to {last}) "
             f"and a sigmoid is applied again. {meaning}, and gradients are weak."
         )
         advice = (Prescription(_REMOVE.text.format(kind=kind, loss=call.loss)), _OR)

@@ -77,7 +77,7 @@ class SoftmaxBeforeCrossEntropy:
         first, last = first_step(call.history), last_step(call.history)
         if kind == "log_softmax":
             message = (
-                f"F.{call.loss} gets log-probabilities, made by log_softmax, from step {first} on. It applies "
+                f"{call.named} gets log-probabilities, made by log_softmax, from step {first} on. It applies "
                 "log-softmax itself; a second one changes nothing but costs time and precision."
             )
             severity, floor = Severity.INFO, 0.0
@@ -86,7 +86,7 @@ class SoftmaxBeforeCrossEntropy:
             low, high = (f(call.stat(s)) for f, s in ((np.nanmin, "prediction/min"), (np.nanmax, "prediction/max")))
             given = f"values from {low:.3g} to {high:.3g} in {len(call.steps)} samples" if len(call.steps) else "these"
             message = (
-                f"F.{call.loss} gets what a {kind} put out ({given}, steps {first} to {last}) and softmax is applied "
+                f"{call.named} gets what a {kind} put out ({given}, steps {first} to {last}) and softmax is applied "
                 f"again. Of {classes} classes the right one then gets at most {np.e / (np.e + classes - 1):.2f}, so "
                 f"the loss of a prediction cannot fall below {floor:.3g} and gradients are weak."
             )

@@ -62,7 +62,7 @@ class TargetBroadcast:
             seen += call.loss in _ELEMENTWISE
             shapes = call.shape("prediction"), call.shape("target")
             if call.loss in _ELEMENTWISE and crosses_samples(*shapes):
-                yield self._finding(history, f"F.{call.loss}", shapes, Severity.ERROR)
+                yield self._finding(history, call.named, shapes, Severity.ERROR)
                 return
             if call.loss in SQUARED_LIKE and call.reduction != "none" and _one_for_many(*shapes):
                 yield self._one(history, call.loss, shapes)

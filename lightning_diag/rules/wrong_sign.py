@@ -80,7 +80,7 @@ class WrongSign:
         by_hand = differences(history)
         found = ""
         if errors:
-            found = self._negated(history, tuple(c.site for c in calls), " + ".join(f"F.{c.loss}" for c in calls))
+            found = self._negated(history, tuple(c.site for c in calls), " + ".join(c.named for c in calls))
             if climbs:
                 loss = history.series("loss").values
                 found = "" if found else self._climbs(loss)
@@ -88,6 +88,7 @@ class WrongSign:
             found = self._negated_square(history, by_hand[-1])
         elif not calls:
             found = self._negated_likelihood(history)
+        found = found or _less_overlap(history)
         found = found or ("" if climbs or errors else self._sinks(history)) or self._bottomless(history)
         if not (found or climbs or calls):
             found = self._below_chance(history) or self._opposed(history) or _sinking(history) or _plunging(history)
@@ -242,6 +243,17 @@ class WrongSign:
                     "what is meant."
                 )
         return ""
+
+
+def _less_overlap(history: History) -> str:
+    """Return the evidence that the loss is the overlap of prediction and mask, not what is missing to a whole one."""
+    loss = loss_descent(history)
+    if history.run.get("overlap") != "less" or loss.kind != "falling":
+        return ""
+    return (
+        f"The loss is the overlap of prediction and target itself (Dice), and falls from {loss.begin:.4g} to "
+        f"{loss.end:.4g}: what should be made larger is made smaller. 1 - overlap is what can be minimized."
+    )
 
 
 def _sinking(history: History) -> str:
