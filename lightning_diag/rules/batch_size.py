@@ -18,6 +18,7 @@ from lightning_diag.rules.trivial import trivial_loss
 from lightning_diag.trends import is_plateau, noise
 
 _VALIDATIONS, _SHAKEN = 5, 0.1  # validation losses looked at; noise of one over its level
+_FEW = 20  # losses of which no trend is told but one that never turns
 _SMALLER = Prescription(
     "Use smaller batches, 32 to 128 samples: DataLoader(batch_size=64, shuffle=True).", {"batch_size": 64}
 )
@@ -59,7 +60,7 @@ class BatchSize:
     needs: ClassVar[tuple[str, ...]] = ("loss",)
     min_part: float = 0.5
     max_updates: int = 300
-    min_updates: int = 12
+    min_updates: int = 8
     tiny: int = 2
     min_noise: float = 0.5
     min_pace: float = 0.5
@@ -79,7 +80,8 @@ class BatchSize:
         accumulated = int(history.run.get("accumulate_grad_batches") or 1) * int(history.run.get("world_size") or 1)
         samples = min(int(size), int(batch) * accumulated)
         if samples >= self.min_part * size and size > 32 and loss.n <= self.max_updates:
-            if loss.kind in ("falling", "slight") and not is_plateau(values):
+            few = loss.n < _FEW and float(np.diff(values).max()) < 0
+            if few or (loss.kind in ("falling", "slight") and not is_plateau(values)):
                 text = (
                     f"A batch holds {samples} of {size} samples, so that the run took {loss.n} updates in all; the "
                     f"loss, at {loss.end:.3g}, still falls at the end. Smaller batches make as many more updates at "

@@ -23,7 +23,7 @@ _FIND = Prescription("Search it: Tuner(trainer).lr_find(model).", {"lr": "search
 _WARMUP = Prescription("Warm the learning rate up over the first few hundred steps.", {"warmup": 500})
 _ARRIVED = 0.05  # of the first loss: swings on the way there did no harm
 _ENOUGH, _SWINGS, _FEW = 40, 3, 12
-_ABOVE, _NOTHING, _FASTER = 3.0, 0.8, 5.0
+_ABOVE, _NOTHING, _FASTER = 3.0, 0.65, 5.0
 _POOR, _DIED, _MOST, _SHRANK = 0.5, 0.25, 0.5, 0.2
 
 

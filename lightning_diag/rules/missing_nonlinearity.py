@@ -25,6 +25,7 @@ class _Pair(NamedTuple):
     before: Layer
     after: Layer
     plain: bool  # neither a factorization nor a projection
+    wide: bool = False  # wider in its middle than at both ends, which serves no end without a nonlinearity
 
 
 @final
@@ -35,7 +36,8 @@ class MissingNonlinearity:
     What it finds:
         Linear layers and convolutions of which one feeds the next through reshaping, averages, dropout or BatchNorm
         alone, as the graph of the forward pass shows. A warning for three or more in a row, or for pairs at 40 % of
-        the network, unless the fit is good; an error where the whole network is affine and fits poorly.
+        the network, unless the fit is good, and for linear layers that widen to narrow again inside of a network (a
+        feed-forward block without its activation); an error where the whole network is affine and fits poorly.
 
     Why it matters:
         Affine layers in a row are one affine layer: depth without what depth is for.
@@ -73,6 +75,8 @@ class MissingNonlinearity:
         run = _longest(plain)
         fit = fitness(history)
         severity = self._severity(whole, len(pairs), len(run), self._share(owners, plain), fit)
+        if severity == Severity.INFO and any(p.wide for p in plain):
+            severity, run = Severity.WARNING, run if any(p.wide for p in run) else [p for p in plain if p.wide]
         if severity == Severity.INFO and not plain and not whole:
             return
         shown = pairs if whole else run or plain
@@ -108,13 +112,14 @@ class MissingNonlinearity:
             return _Pair(before, after, plain=False)
         if len(first) < 2 or len(second) < 2:
             return _Pair(before, after, plain=True)
+        wide = len(first) == len(second) == 2 and before.units > max(first[1], after.units) and after.role == "hidden"
         transposed = "transpose" in before.type.lower()
         given = first[0] if transposed else first[1]
         narrow = before.units < given and before.units < after.units
         kernels = first[2:], second[2:]
         factorized = all(kernels) and kernels[0] != kernels[1] and any(1 in k for k in kernels)
         depthwise = bool(kernels[1]) and second[1] < before.units and "transpose" not in after.type.lower()
-        return _Pair(before, after, plain=not (narrow or factorized or depthwise))
+        return _Pair(before, after, plain=not (narrow or factorized or depthwise), wide=wide)
 
     def _finding(self, history: History, shown: list[_Pair], severity: Severity, *, whole: bool, pairs: int) -> Finding:
         names = [shown[0].before.site, *(p.after.site for p in shown)]

@@ -66,6 +66,9 @@ class RepeatedSamples:
         path, facts = max(seen.items(), key=lambda item: len(floats(item[1], "mean")))
         rows, distinct = int(facts["rows"]), int(facts["distinct"])
         expected = size * (1 - np.exp(-rows / size))
+        loader, batches = wiring(history).get("train_loader", {}), wiring(history).get("batches_per_epoch")
+        if batches and loader.get("sampler") == "SequentialSampler":  # the same rows of a batch are looked at
+            expected = min(expected, batches * rows / max(1, int(facts.get("batches") or 1)))
         if rows < self.min_rows or size < self.min_rows:
             raise Unmeasured(f"{rows} rows of a set of {size} were seen; {self.min_rows} are needed")
         std = floats(facts, "std")
@@ -75,7 +78,7 @@ class RepeatedSamples:
         share = distinct / min(expected, _MOST_ROWS)
         if share >= limit:
             return
-        sampler = str(wiring(history).get("train_loader", {}).get("sampler", ""))
+        sampler = str(loader.get("sampler", ""))
         weighted = sampler == "WeightedRandomSampler" and share >= self.weighted_share
         severity = Severity.INFO if weighted else self.severity
         message = (

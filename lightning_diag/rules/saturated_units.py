@@ -35,7 +35,8 @@ class SaturatedUnits:
         Hidden sigmoid, tanh and similar layers of which more than ``max_saturated_units`` of the units are
         saturated (derivative below 5 % of its maximum) on at least 95 % of the elements, in the median of the
         last ``last_samples`` samples and in three quarters of them; or of which more than ``max_saturated_start``
-        of all outputs were saturated in the first sample and still are. An error above ``max_layer_fraction`` if the
+        of all outputs were saturated in the first sample, and ``max_saturated_units`` are in the last ones.
+        An error above ``max_layer_fraction`` if the
         loss does not fall.
 
     Why it matters:
@@ -62,7 +63,7 @@ class SaturatedUnits:
     needs: ClassVar[tuple[str, ...]] = ("activation/saturated_units_fraction",)
     max_saturated_units: float = 0.5
     max_layer_fraction: float = 0.9
-    max_saturated_start: float = 0.5
+    max_saturated_start: float = 0.25
     last_samples: int = 8
     min_samples: int = 3
     min_batch: int = 8
@@ -95,14 +96,17 @@ class SaturatedUnits:
             yield self._finding(history, sites[j], float(level[j]), bad, hot=bool(hot[j]))
 
     def _hot(self, history: History, sites: tuple[str, ...], steps: Ints) -> Bools:
-        """Return where most outputs were saturated in the first sample already, and are in the last ones.
+        """Return where many outputs were saturated in the first sample already, and most are in the last ones.
 
-        At a sound start about 3 % are. Hard activations, which a sound start saturates by a third, are left out.
+        At a sound start about 3 % are, with a gain of 5/3 a fifth. Hard activations, which a sound start saturates
+        by a third, are left out.
         """
         smooth = np.array([not (x := history.layer(s)) or not x.activation.startswith("hard") for s in sites])
         share = np.nan_to_num(pick(history, "activation/saturated_fraction", sites, steps), nan=0.0)
         late = np.median(share[-self.last_samples :], axis=0)
-        return np.asarray(smooth & (np.minimum(share[0], late) > self.max_saturated_start), dtype=np.bool_)
+        return np.asarray(
+            smooth & (share[0] > self.max_saturated_start) & (late > self.max_saturated_units), dtype=np.bool_
+        )
 
     def _finding(self, history: History, site: str, level: float, bad: Ints, *, hot: bool) -> Finding:
         layer = history.layer(site)

@@ -126,11 +126,11 @@ class StoppedTooEarly:
         name, _, loss = validation_loss(history)
         scores = {n: -v for n, v in best_scores(history)} | ({name: loss} if name else {})
         watched = {n: v[np.isfinite(v)] for n, v in scores.items()}
-        watched = {n.removeprefix("metric/"): v for n, v in watched.items() if len(v) >= 4}
-        content = any(s.get("min_delta") for s in stops)  # with less than the best, on purpose
-        best = (
-            watched and not content and all(int(np.argmin(v)) == len(v) - 1 and improves(v) for v in watched.values())
-        )
+        watched = {n.removeprefix("metric/"): v for n, v in watched.items() if len(v) >= 3}
+        begun = not float(np.nan_to_num(unexplained(history))) > _BARELY
+        content = begun and any(s.get("min_delta") for s in stops)  # with less than the best, on purpose
+        best = watched and not content and all(int(np.argmin(v)) == len(v) - 1 and _gained(v) for v in watched.values())
+        best = best and (len(watched) > 1 or min(map(len, watched.values())) > 3)
         contrary = next((s for s in stops if _is_contrary(history, s)), None)
         if contrary is not None:
             message = (
@@ -194,6 +194,11 @@ def _still_climbs(history: History) -> float:
     return 0.0
 
 
+def _gained(values: Floats) -> bool:
+    """Tell whether a series where lower is better got better, of three values each time."""
+    return improves(values) if len(values) > 3 else bool((np.diff(values) < 0).all())
+
+
 def _is_contrary(history: History, stop: Mapping[str, Any]) -> bool:
     """Tell whether an EarlyStopping has the mode of what is better the other way."""
     better = direction(history, str(stop.get("monitor")))
@@ -202,7 +207,13 @@ def _is_contrary(history: History, stop: Mapping[str, Any]) -> bool:
 
 def _is_good(history: History) -> bool:
     """Tell whether a validation score whose best is 1 is nearly there."""
-    return any(len(v) and _GOOD <= np.nanmax(v[-3:]) <= 1 for _, v in best_scores(history))
+    for name, v in best_scores(history):
+        best = float(np.nanmax(v[-3:])) if np.isfinite(v[-3:]).any() else 0.0
+        if {"iou", "miou", "jaccard"} & set(words(name)):
+            best = 2 * best / (1 + best)  # the Dice of such an overlap
+        if _GOOD <= best <= 1:
+            return True
+    return False
 
 
 def falls_on(half: Floats) -> bool:

@@ -49,3 +49,11 @@ def test_single_samples_that_each_validation_finds_elsewhere():
         losses = 0.5 * (1 + shaken * np.random.default_rng(1).standard_normal(10))
         made.add_points("metric/val_loss", range(99, 1000, 100), losses.tolist(), stage="validate")
         assert len(judged(made, RULE)) == said
+
+
+def test_ten_updates_that_all_helped():
+    creeps = np.linspace(1.4, 1.1, 10)
+    assert judged(wired(creeps, batch_size=1000, dataset_size=1000), RULE)
+    assert judged(wired(creeps, batch_size=100, dataset_size=1000), RULE) == []
+    creeps[5] = 1.5
+    assert judged(wired(creeps, batch_size=1000, dataset_size=1000), RULE) == []

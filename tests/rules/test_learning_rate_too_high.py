@@ -89,3 +89,8 @@ def test_the_group_with_the_far_higher_rate_is_named():
     assert judged(made, "learning-rate-too-high")[0].site == "net.4.weight"
     groups[1]["lr"] = 0.02
     assert judged(made, "learning-rate-too-high")[0].site != "net.4.weight"
+
+
+def test_a_first_loss_that_is_no_number_is_not_the_rates():
+    loss = np.full(50, np.nan)
+    assert judged(run(lambda s, j: 3.0 if s == 0 else np.nan, loss), "learning-rate-too-high") == []

@@ -33,3 +33,11 @@ def test_a_loss_that_arrives_all_the_same_is_an_info():
     loss = 1.5 + np.cos(x / 400 * 2 * np.pi * 5) + 0.05 * np.random.default_rng(0).standard_normal(400)
     loss[360:] = 0.01
     assert judged(history(loss), "loss-oscillating")[0].severity == "info"
+
+
+def test_noise_that_falls_with_the_loss_is_no_swing():
+    x = np.arange(640)
+    for seed in range(10):
+        loss = 0.08 + 0.6 / (1 + np.exp((x - 110) / 30))  # at rest at first, as with a warmup, then it falls
+        loss = loss * np.exp(0.15 * np.random.default_rng(seed).standard_normal(640))
+        assert judged(history(loss), "loss-oscillating") == []

@@ -93,3 +93,11 @@ def test_signs_and_counts():
 
 def test_absent():
     assert "no call" in unmeasured(called("", {}), NAME)
+
+
+def test_sick_several_labels_under_a_softmax_by_hand():
+    labels = {"prediction/min": -5.0, "target/min": 0.0, "target/max": 1.0, "target/mean": 0.25}
+    shapes = {"prediction_shape": [32, 10], "target_shape": [32, 10], "target_dtype": "torch.float32"}
+    (found,) = judged(called("nll_loss", labels, by_hand=True, **shapes), NAME)
+    assert "nll_loss (written by hand)" in found.message
+    assert judged(called("nll_loss", labels | {"target/mean": 0.1}, by_hand=True, **shapes), NAME) == []

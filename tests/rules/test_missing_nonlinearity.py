@@ -58,3 +58,11 @@ def test_projections_in_attention_are_silent():
 
 def test_absent():
     assert "fewer than two" in unmeasured(run(DEEP[:1]), RULE)
+
+
+def test_linear_layers_that_widen_to_narrow_again_serve_no_end():
+    block = [(64, 64), (64, 64), (256, 64), (64, 256), (64, 64), (10, 64)]
+    (found,) = judged(run(block, falling_loss(scale=0.1), broken=(1, 2, 4, 5)), RULE)
+    assert (found.severity, found.site) == ("warning", "net.2")
+    head = [(64, 64), (256, 64), (10, 256)]
+    assert [f.severity for f in judged(run(head, falling_loss(scale=0.1), broken=(1,)), RULE)] == ["info"]

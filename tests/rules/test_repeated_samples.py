@@ -35,3 +35,11 @@ def test_weighted_sampling_is_an_info_unless_next_to_nothing_is_drawn():
 def test_absent():
     assert "needed" in unmeasured(run(rows=32), "repeated-samples")
     assert "feature" in unmeasured(run(n=1), "repeated-samples")
+
+
+def test_the_same_part_of_each_of_few_batches_in_order():
+    for sampler, said in (("SequentialSampler", 0), ("RandomSampler", 1)):
+        made = run(size=1500, rows=7680, distinct=128, batches=60)
+        made.run["wiring"] |= {"batches_per_epoch": 1}
+        made.run["wiring"]["train_loader"]["sampler"] = sampler
+        assert len(judged(made, "repeated-samples")) == said

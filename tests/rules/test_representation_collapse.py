@@ -52,3 +52,12 @@ def test_absent():
     assert "effective_rank" in unmeasured(history(flat_loss()), "representation-collapse")
     made = run(lambda s, j: 0.5, lambda s, j: 8.0, flat_loss(), batch_size=4)
     assert "batch" in unmeasured(made, "representation-collapse")
+
+
+def test_sick_embedding_that_comes_to_lie_on_a_line_while_its_loss_falls():
+    def line(start):
+        return run(lambda s, j: 0.5, lambda s, j: start if j > 7 and s < 9 else 1.02 if j > 7 else 8.0,
+                   falling_loss(), losses=())  # fmt: skip
+
+    assert judged(line(8.0), "representation-collapse")[0].site == "net.8"
+    assert judged(line(1.1), "representation-collapse") == []  # and never was anything else

@@ -74,3 +74,5 @@ def test_sick_hot_start_where_units_are_saturated_on_either_side():
     assert judged(hot(0.03, 0.8), "saturated-units") == []  # trained, not started so
     assert judged(hot(0.7, 0.3), "saturated-units") == []
     assert judged(hot(0.7, 0.7, "hardtanh"), "saturated-units") == []
+    assert judged(hot(0.4, 0.8), "saturated-units")
+    assert judged(hot(0.2, 0.8), "saturated-units") == []  # a gain of 5/3

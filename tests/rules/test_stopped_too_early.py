@@ -138,3 +138,22 @@ def test_an_accuracy_that_still_climbs(late, speaks):
     made.add_points("metric/val_acc", range(33, 400, 33), rises.tolist(), stage="validate")
     made.add_points("metric/val_loss", range(33, 400, 33), (2 - rises).tolist(), stage="validate")
     assert bool(judged(made, "stopped-too-early")) == speaks
+
+
+def test_early_stopping_after_three_validations():
+    stop = [{"monitor": "val_loss", "mode": "min", "min_delta": -0.06}]
+    assert cut_short([2.2, 1.7, 1.2], [0.3, 0.4, 0.6])
+    assert cut_short([2.2, 1.7, 1.2], [0.3, 0.4, 0.35]) == []
+    assert cut_short(BEST, BETTER, stops=stop) == []  # content with less
+
+
+def test_an_overlap_of_nine_tenths_is_good():
+    def iou(end):
+        made = history(
+            np.linspace(0.8, 0.2, 200), tables={"update/ratio": lambda s, j: 1e-3}, steps_planned=200,
+            points={"learning_rate/0": [0.1] * 20, "metric/val_iou": np.linspace(0.3, end, 10)},
+        )  # fmt: skip
+        return made
+
+    assert judged(iou(0.8), "stopped-too-early")
+    assert judged(iou(0.91), "stopped-too-early") == []

@@ -142,3 +142,14 @@ def test_sick_a_reward_that_sinks_all_the_time(ends, said):
     reward = np.linspace(0.9, ends, 400) + 0.1 * rng.standard_normal(400)
     made.add_points("metric/train_reward", range(400), reward.tolist())
     assert len(judged(made, NAME)) == said
+
+
+def test_sick_an_overlap_made_smaller():
+    for overlap, said in (("less", 1), ("more", 0), ("", 0)):
+        made = called("", {}, falling_loss(scale=0.1, noise=0.0), run={"overlap": overlap})
+        assert len(judged(made, NAME)) == said
+
+
+def test_a_loss_by_hand_is_named_as_such():
+    (found,) = judged(returned(-CLIMBING, loss="nll_loss", by_hand=True), NAME)
+    assert "nll_loss (written by hand)" in found.message
