@@ -41,6 +41,7 @@ from tests.programs import (
     tuning,
     unusual,
     wiring,
+    written,
 )
 from tests.programs.parts import Fit
 from tests.programs.program import Program
@@ -73,7 +74,7 @@ _BLIND = (
     *plumbing.PROGRAMS,
     *tabular.PROGRAMS,
 )  # written blind: by people who saw neither rules nor judgements
-_TOPICS = (*_BLIND, *missed.PROGRAMS)
+_TOPICS = (*_BLIND, *missed.PROGRAMS, *written.PROGRAMS)
 SICK: tuple[Program, ...] = (*(sick for sick, _ in _PAIRS), *(p for p in _TOPICS if p.kind == "sick"))
 TWINS: tuple[Program, ...] = (*(twin for _, twin in _PAIRS), *(p for p in _TOPICS if p.kind == "twin"))
 HEALTHY: tuple[Program, ...] = (

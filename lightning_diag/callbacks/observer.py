@@ -233,6 +233,8 @@ class Observer:
         for key in ("losses", "differences", "products", "sequences", "reshapes", "attends_ahead", "overlap", "batch"):
             if known.get(key) and self.history.run.get(key) is None:
                 self.history.update_run(**{key: known[key]})
+        if self._written.refuted and any(c.get("by_hand") for c in self.history.run.get("losses") or ()):
+            self.history.update_run(losses=[])
         self.history.update_run(**{key: known[key] for key in FACTS if known.get(key)})
 
     @property

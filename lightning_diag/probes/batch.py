@@ -26,7 +26,8 @@ def batch_tensors(batch: Any, path: str = "", depth: int = 0) -> Iterator[tuple[
         ['image', 'labels.0', 'labels.1']
     """
     if isinstance(batch, Tensor):
-        yield path or "batch", batch
+        if not batch.is_nested:  # which has no shape
+            yield path or "batch", batch
     elif depth < _MAX_DEPTH:
         for key, value in _items(batch):
             yield from batch_tensors(value, f"{path}.{key}" if path else key, depth + 1)

@@ -6,6 +6,7 @@ Each such pair is tried: if one of the usual losses of the two is the training l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,13 +19,14 @@ from lightning_diag.probes.lineage import made_by
 from lightning_diag.statistics.views import plain, stands_whole
 
 MOST_PAIRS: Final = 8  # of a step, the last ones
-_MOST_ELEMENTS = 1 << 24  # of a prediction: copies of larger ones would crowd the memory
+_MOST_ELEMENTS = 1 << 22  # of a prediction: to try all forms on larger ones would take too long
 _MOST_TRIES = 3  # sampled steps in which a loss is looked for
+_MOST_SECONDS = 0.25  # of one such step
 _SAME = 2e-5  # relative: what sums in another order may differ by
 _STILL = 1e-3  # likewise, once it is known
 _TINY = 1e-6
-_OVERLAP_NEAR, _OVERLAP_FAR = 0.02, 0.2  # of a loss to an overlap: smoothing constants move it a little
-_HALF: Final = 0.5
+_OVERLAP = 1e-4  # of an overlap: what it may differ by for the constants that keep it from dividing by zero
+_REDUCTIONS: Final = ("mean", "batchmean", "sum", "elementwise")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Pair:
     target: Tensor
     path: str
     axis: int | None = None
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What is the same in every step: shapes but for the number of samples, path and axis."""
+        return self.prediction.shape[1:], self.target.shape[1:], self.path, self.axis
 
 
 @dataclass(frozen=True)
@@ -67,32 +74,53 @@ class HandWritten:
 
     def __init__(self) -> None:
         self._form: Form | None = None
-        self._at = 0
+        self._kind: tuple[Any, ...] = ()
+        self._at = 0  # from the last pair on
         self._tries = 0
+        self.refuted = False  # whether what was found first turned out to be chance
         self.overlaps: list[str] = []  # of the first samples: what is made of an overlap, "less" or "more"
 
     def find(self, pairs: list[Pair], loss: Tensor) -> Found | None:
         """Return what the loss is made of; None where that is not known. Waits for the device in the first samples."""
+        try:
+            return self._find(pairs, loss)
+        except (RuntimeError, TypeError, ValueError, IndexError):  # tensors of an unusual kind: not one of these losses
+            self._tries = _MOST_TRIES
+            return None
+
+    def _find(self, pairs: list[Pair], loss: Tensor) -> Found | None:
         value = plain(loss)
+        if value is None or value.numel() != 1:
+            return None
+        pairs = [p for p in pairs if _is_usual(p)]
         if self._form is not None:
-            found = _made(self._form, pairs[self._at]) if self._at < len(pairs) else None
-            if self._tries < _MOST_TRIES and value is not None and value.numel() == 1:
-                self._tries += 1
-                if found is None or not abs(abs(float(value)) - float(found.value)) <= _STILL * abs(float(value)):
-                    self._form, self._tries, found = None, _MOST_TRIES, None  # it was chance
-            return found
-        if self._tries >= _MOST_TRIES or value is None or value.numel() != 1 or not pairs:
+            return self._again(self._form, pairs, value)
+        if self._tries >= _MOST_TRIES or not pairs:
             return None
         self._tries += 1
-        number = float(value)
+        number, until = float(value), time.perf_counter() + _MOST_SECONDS
         for i, pair in enumerate(pairs):
+            z = pair.prediction.detach()
+            if float(z.min()) == float(z.max()):
+                continue  # of a constant prediction several losses may be equal
             for form in _forms(pair):
-                found = _made(form, pair)
-                if found is not None and (fitted := _fitted(found, number)) is not None:
-                    self._form, self._at = fitted, i
-                    return _made(fitted, pair)
+                if time.perf_counter() < until and (found := _fitted(form, pair, number)) is not None:
+                    self._form, self._kind, self._at = found.form, pair.kind, len(pairs) - i
+                    return found
         self._note_overlap(pairs, number)
         return None
+
+    def _again(self, form: Form, pairs: list[Pair], value: Tensor) -> Found | None:
+        """Return the loss of the pair of the same kind; in the first steps see whether it still is the training's."""
+        same = [p for p in pairs[-self._at :][:1] if p.kind == self._kind] or [p for p in pairs if p.kind == self._kind]
+        found = _made(form, same[0]) if same else None
+        if self._tries < _MOST_TRIES:
+            self._tries += 1
+            should = float("nan") if found is None else float(found.value) * (-1 if form.negative else 1)
+            if not abs(float(value) - should) <= _STILL * abs(float(value)):
+                self._form, self._tries, self.refuted = None, _MOST_TRIES, True
+                return None
+        return found
 
     @property
     def overlap(self) -> str:
@@ -102,13 +130,15 @@ class HandWritten:
 
     def _note_overlap(self, pairs: list[Pair], loss: float) -> None:
         for pair in pairs:
-            scores = list(_overlaps(pair))
-            if any(abs(loss - s) < _OVERLAP_NEAR and abs(loss - 1 + s) > _OVERLAP_FAR for s in scores):
-                self.overlaps.append("less")
-                return
-            if any(abs(loss - 1 + s) < _OVERLAP_NEAR or abs(loss + s) < _OVERLAP_NEAR for s in scores):
-                self.overlaps.append("more")
-                return
+            for score in _overlaps(pair):
+                if min(abs(loss - score), abs(loss - 1 + score), abs(loss + score)) < _OVERLAP:
+                    self.overlaps.append("less" if abs(loss - score) < _OVERLAP else "more")
+                    return
+
+
+def _is_usual(pair: Pair) -> bool:
+    """Tell whether both tensors are dense and real."""
+    return all(x.numel() and not x.is_complex() and stands_whole(plain(x), x) for x in (pair.prediction, pair.target))
 
 
 def _forms(pair: Pair) -> Iterator[Form]:
@@ -121,21 +151,21 @@ def _forms(pair: Pair) -> Iterator[Form]:
         yield Form(loss)
     if pair.prediction.shape != pair.target.shape:
         return
-    yield Form("binary_cross_entropy_with_logits")
-    yield Form("binary_cross_entropy")
-    yield Form("binary_cross_entropy", "exp")
     dims = pair.prediction.dim()
     for axis in dict.fromkeys((1, dims - 1)) if dims > 1 else ():
         for loss, first in (("nll_loss", ""), ("kl_div", ""), ("cross_entropy", ""), ("nll_loss", "log")):
             yield Form(loss, first, axis)
         if not pair.path:
             yield Form("kl_div", "exp target", axis)
+    yield Form("binary_cross_entropy_with_logits")
+    yield Form("binary_cross_entropy")
+    yield Form("binary_cross_entropy", "exp")
 
 
-def _made(form: Form, pair: Pair) -> Found | None:
-    """Return the loss of a pair, mean or as its form says; None where it cannot be."""
+def _each(form: Form, pair: Pair) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return (prediction, target, loss of each element) as the function has them; None where they cannot be had."""
     z, t = plain(pair.prediction), pair.target.detach()
-    if z is None or not stands_whole(z, pair.prediction) or z.numel() > _MOST_ELEMENTS:
+    if z is None or z.numel() > _MOST_ELEMENTS:
         return None
     z = z.float()
     try:
@@ -153,14 +183,43 @@ def _made(form: Form, pair: Pair) -> Found | None:
         each = _elements(form.loss, z, t)
     except (RuntimeError, IndexError, ValueError):
         return None
-    if each is None:
-        return None
-    total, n = each.sum(), each.numel()
+    return None if each is None else (z, t, each)
+
+
+def _parts(form: Form, each: Tensor, z: Tensor) -> dict[str, int]:
+    """Return by how much each reduction divides the sum of all elements."""
+    n = each.numel()
     parts = {"mean": n, "sum": 1, "batchmean": each.shape[0] if each.dim() else 1}
-    parts["elementwise"] = n * (z.shape[1] if form.axis is not None else 1)
+    return parts | {"elementwise": n * (z.shape[1] if form.axis is not None else 1)}
+
+
+def _made(form: Form, pair: Pair) -> Found | None:
+    """Return the loss of a pair as its form says; None where it cannot be."""
+    made = _each(form, pair)
+    if made is None:
+        return None
+    z, t, each = made
     reduction = form.reduction.removeprefix("half ")
-    value = total / parts[reduction] * (_HALF if form.reduction != reduction else 1.0)
-    return Found(form, pair, z, t, value)
+    value = each.sum() / _parts(form, each, z)[reduction]
+    return Found(form, pair, z, t, value / 2 if reduction != form.reduction else value)
+
+
+def _fitted(form: Form, pair: Pair, loss: float) -> Found | None:
+    """Return the loss of a pair, with the reduction and sign by which its value is the loss; None if there is none."""
+    made = _each(form, pair) if abs(loss) > _TINY else None
+    if made is None:
+        return None
+    z, t, each = made
+    total, parts = float(each.sum()), _parts(form, each, z)
+    for reduction in _REDUCTIONS:
+        for half in ("", "half ") if form.loss == "mse_loss" else ("",):
+            value = total / parts[reduction] / (2 if half else 1)
+            for negative in (False, True):
+                if abs((-value if negative else value) - loss) <= _SAME * abs(loss):
+                    trial = Form(form.loss, form.first, form.axis, half + reduction, negative)
+                    found = Found(trial, pair, z, t, each.sum() / parts[reduction] / (2 if half else 1))
+                    return found if _is_plausible(found) else None
+    return None
 
 
 def _elements(loss: str, z: Tensor, t: Tensor) -> Tensor | None:
@@ -193,49 +252,41 @@ def _elements(loss: str, z: Tensor, t: Tensor) -> Tensor | None:
     return (t * logs).sum(1).neg()
 
 
-def _fitted(found: Found, loss: float) -> Form | None:
-    """Return the form with the reduction and sign by which its value is the loss; None if there is none."""
-    form, mean = found.form, float(found.value)
-    if not abs(loss) > _TINY or not abs(mean) < float("inf"):
-        return None
-    for reduction in ("mean", "batchmean", "sum", "elementwise"):
-        for half in ("", "half ") if form.loss == "mse_loss" else ("",):
-            trial = Form(form.loss, form.first, form.axis, half + reduction)
-            made = _made(trial, found.pair)
-            value = float("nan") if made is None else float(made.value)
-            if abs(value - loss) <= _SAME * abs(loss):
-                return trial if _is_plausible(found, negative=False) else None
-            if abs(value + loss) <= _SAME * abs(loss):
-                negative = Form(form.loss, form.first, form.axis, half + reduction, negative=True)
-                return negative if _is_plausible(found, negative=True) else None
-    return None
+def _is_plausible(found: Found) -> bool:
+    """Tell whether targets are classes or parts of a whole, and numbers likelihoods: a layer's output at the least.
 
-
-def _is_plausible(found: Found, *, negative: bool) -> bool:
-    """Tell whether targets are classes or parts of a whole, and numbers likelihoods: a layer's output at the least."""
-    t = found.target
-    if found.form.axis is not None and t.is_floating_point():
-        if float(t.min()) < 0 or float(t.max()) > 1 or float(t.sum(1).min()) <= 0:
-            return False
-    if found.form.loss != "nll_loss":
+    Of probabilities or raw outputs the targets are to be distributions: other numbers may be rewards.
+    """
+    z, t, form = found.prediction, found.target, found.form
+    if form.axis is None:
         return True
-    normalized = float(found.prediction.logsumexp(1).abs().max()) < 1e-3
-    return normalized or (not negative and (bool(found.form.first) or bool(made_by(found.pair.prediction))))
+    whole = True
+    if t.is_floating_point():
+        sums = t.sum(1)
+        if float(t.min()) < 0 or float(t.max()) > 1 or float(sums.min()) <= 0:
+            return False
+        whole = float((sums - 1).abs().max()) < _STILL
+    if form.loss != "nll_loss":
+        return True
+    normalized = float(z.logsumexp(1).abs().max()) < _STILL
+    return normalized or (whole and not form.negative and bool(form.first or made_by(found.pair.prediction)))
 
 
 def _overlaps(pair: Pair) -> Iterator[float]:
-    """Yield the usual overlaps (Dice) of two masks: of all at once, and the mean over samples."""
+    """Yield the usual overlaps of two masks: of all at once, and the mean over samples."""
     z, t = plain(pair.prediction), pair.target.detach()
     if z is None or z.shape != t.shape or z.dim() < 2 or pair.axis is not None:
         return
     z, t = z.float().flatten(1), t.float().flatten(1)
     if float(z.min()) < 0 or float(z.max()) > 1 or not bool(((t == 0) | (t == 1)).all()):
         return
-    both = 2 * (z * t).sum(1)
-    for size in (z.sum(1) + t.sum(1), z.square().sum(1) + t.square().sum(1)):
-        yield float(both.sum() / size.sum().clamp(min=1e-6))
-        yield float((both / size.clamp(min=1e-6)).mean())
-        yield float(((both + 1) / (size + 1)).mean())
+    both = (z * t).sum(1)
+    sizes = z.sum(1) + t.sum(1), z.square().sum(1) + t.square().sum(1)
+    shares = [(2 * both, size) for size in sizes] + [(both, sizes[0] - both)]  # Dice, and intersection over union
+    for part, size in shares:
+        for constant in (0.0, 1.0):
+            yield float((part.sum() + constant) / (size.sum() + constant).clamp(min=_TINY))
+            yield float(((part + constant) / (size + constant).clamp(min=_TINY)).mean())
 
 
 def facts(found: Found) -> dict[str, Any]:

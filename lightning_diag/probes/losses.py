@@ -75,9 +75,10 @@ class LossCalls:
     def settle(self, loss: Any) -> Tensor | None:
         """The loss is there: see whether a step that called none wrote a known one out; return its prediction."""
         pairs, self._pairs = list(self._pairs), deque(maxlen=MOST_PAIRS)
-        if self.written is None or any(c["learns"] for c in self.calls) or not isinstance(loss, Tensor) or not pairs:
+        written, self.written = self.written, None  # of several backward passes in a step the first one counts
+        if written is None or any(c["learns"] for c in self.calls) or not isinstance(loss, Tensor):
             return None
-        found = self.written.find(pairs, loss)
+        found = written.find(pairs, loss)
         if found is None:
             return None
         name = found.form.loss

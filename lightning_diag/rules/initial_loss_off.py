@@ -38,7 +38,7 @@ class InitialLossOff:
 
     When it is silent:
         A loss below what is expected (trained before, or a bias at the prior); a sum of several losses, weighted
-        binary cross entropy and losses written by hand, of which nobody knows what to expect: unmeasured.
+        binary cross entropy and unusual losses by hand, of which nobody knows what to expect: unmeasured.
 
     What to do:
         Start the output layer small, with its bias at the prior; else check what the loss is called with.

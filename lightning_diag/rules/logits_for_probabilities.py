@@ -37,8 +37,8 @@ class LogitsForProbabilities:
         larger, not by getting classes right. With probabilities it is linear where it should be steepest.
 
     When it is silent:
-        All predictions are at most 0 and no distribution. Loss calls that only log a number. A hand-written loss is
-        not seen: unmeasured.
+        All predictions are at most 0 and no distribution. Loss calls that only log a number. Losses written by hand
+        that are none of the usual ones are not seen: unmeasured.
 
     What to do:
         F.log_softmax before nll_loss, kl_div and ctc_loss, or F.cross_entropy on the raw outputs.

@@ -129,6 +129,10 @@ class LossTargetMismatch:
         given = call.target or any(tuple(b.get("shape") or ()) == shape for b in _batch(call.history).values())
         if not given:  # computed in the step: weights of positive pairs, for example, need not be a distribution
             return None
+        if call.loss == "nll_loss" and not _are_labels(call):
+            return (
+                None  # graded or weighted parts, or what a reconstruction is made of: a likelihood by hand may be meant
+            )
         sums = call.stat("target/mean") * call.classes
         sums, least = sums[np.isfinite(sums)], float(np.nanmin(call.stat("target/min")))
         if float(np.median(np.abs(sums - 1))) <= 0.01 and least >= -1e-6:
@@ -174,6 +178,16 @@ class LossTargetMismatch:
     ) -> Finding:
         first, last = first_step(history), last_step(history)
         return Finding(self.code, self.name, level, "", first, value, float("nan"), message, last, "", advice)
+
+
+def _are_labels(call: Call) -> bool:
+    """Tell whether targets are zeros and ones, more than one of them a row, and not the batch's first tensor."""
+    mean, power = call.stat("target/mean"), call.stat("target/rms") ** 2
+    known = np.isfinite(mean) & np.isfinite(power)
+    if not known.any():
+        return False
+    whole = bool((np.abs(power - mean)[known] < 1e-3).all()) and bool((mean * call.classes)[known].mean() > 1.05)
+    return whole and len(_batch(call.history)) > 1 and call.target != next(iter(_batch(call.history)), "")
 
 
 def _batch(history: History) -> dict[str, dict[str, Any]]:

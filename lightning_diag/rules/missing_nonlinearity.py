@@ -36,8 +36,8 @@ class MissingNonlinearity:
     What it finds:
         Linear layers and convolutions of which one feeds the next through reshaping, averages, dropout or BatchNorm
         alone, as the graph of the forward pass shows. A warning for three or more in a row, or for pairs at 40 % of
-        the network, unless the fit is good, and for linear layers that widen to narrow again inside of a network (a
-        feed-forward block without its activation); an error where the whole network is affine and fits poorly.
+        the network, unless the fit is good, and for linear layers that widen by two or more and narrow back inside of a
+        network (a feed-forward block without its activation); an error where all of it is affine and fits poorly.
 
     Why it matters:
         Affine layers in a row are one affine layer: depth without what depth is for.
@@ -112,7 +112,8 @@ class MissingNonlinearity:
             return _Pair(before, after, plain=False)
         if len(first) < 2 or len(second) < 2:
             return _Pair(before, after, plain=True)
-        wide = len(first) == len(second) == 2 and before.units > max(first[1], after.units) and after.role == "hidden"
+        back = len(first) == len(second) == 2 and after.units == first[1] and after.role == "hidden"
+        wide = back and before.units >= 2 * first[1]
         transposed = "transpose" in before.type.lower()
         given = first[0] if transposed else first[1]
         narrow = before.units < given and before.units < after.units

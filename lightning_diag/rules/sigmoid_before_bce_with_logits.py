@@ -34,7 +34,7 @@ class SigmoidBeforeBceWithLogits:
 
     When it is silent:
         The prediction is made by a linear layer, or values lie outside of [0, 1]. Loss calls that only log a number.
-        A softmax over one unit (collapsed-output). Losses written by hand are not seen: unmeasured.
+        A softmax over one unit (collapsed-output). Losses by hand that are none of the usual ones: unmeasured.
 
     What to do:
         Remove the sigmoid; apply it only where probabilities are shown.

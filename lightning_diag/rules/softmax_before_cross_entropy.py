@@ -32,7 +32,7 @@ class SoftmaxBeforeCrossEntropy:
 
     When it is silent:
         The prediction is made by a linear layer, or its values are no distribution. Loss calls that only log a
-        number. One output unit (collapsed-output). Losses that are written by hand are not seen: unmeasured.
+        number. One output unit (collapsed-output). Losses by hand that are none of the usual ones: unmeasured.
 
     What to do:
         Remove the softmax; apply it only where probabilities are shown.

@@ -6,17 +6,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_diag.probes.functions import FunctionProbe
-from lightning_diag.probes.handwritten import HandWritten
+from lightning_diag.probes.handwritten import HandWritten, Pair
 from lightning_diag.probes.readings import Readings
 
 N, C = 16, 5
 
 
-def seen(loss_of, batch, *, steps=1, out=C):
+def seen(loss_of, batch, *, steps=1, out=C, written=None):
     """Run ``loss_of(prediction, *batch)`` under the probe; return the loss calls of every step."""
     torch.manual_seed(0)
     net, x = nn.Linear(8, out), torch.randn(steps, N, 8)
-    written, calls = HandWritten(), []
+    written, calls = written or HandWritten(), []
     for i in range(steps):
         probe = FunctionProbe(net, Readings(), lambda *_: None, lambda _: None, pytest.fail)
         probe.losses.written = written
@@ -140,6 +140,8 @@ def test_others_are_not_taken_for_one_of_them(loss):
         lambda z, p: (p * (z.log_softmax(1) - p.log())).sum(1).mean(),  # a divergence, negative
         lambda z, p: -(p * z).mean() + z.logsumexp(1).mean() * 2,
         lambda z, p: (z * p).sum(1).mean(),  # an energy
+        lambda z, p: -(z.softmax(1) * p.sqrt()).sum(1).mean(),  # an expected reward
+        lambda z, p: -(z * p.sqrt()).sum(1).mean(),
     ],
 )
 def test_sums_of_products_are_no_likelihoods(loss):
@@ -157,11 +159,56 @@ def test_places_to_be_ignored_do_no_harm():
 
 
 def test_a_chance_hit_is_dropped():
-    calls = seen(lambda z, y: (z - y).abs().mean() if z.sum() < 1e9 and not hits.pop() else z.mean(), NUMBERS, steps=3)
+    hits = [True, False, False]
+    written = HandWritten()
+    calls = seen(lambda z, y: (z - y).abs().mean() if hits.pop(0) else z.mean(), NUMBERS, steps=3, written=written)
     assert [len(c) for c in calls] == [1, 0, 0]
+    assert written.refuted
 
 
-hits = [True, True, False]
+@pytest.mark.parametrize("loss", [lambda z, y: -z.softmax(1)[range(N), y].mean(), lambda z, y: -z[range(N), y].mean()])
+def test_likelihoods_below_zero_stay_known(loss):
+    assert [len(c) for c in seen(loss, CLASSES, steps=5)] == [1] * 5
+
+
+def test_a_constant_prediction_tells_nothing():
+    def hinge(z, y):
+        return torch.relu(1 - (0 * z) * y).mean()
+
+    assert told(hinge, (MARKS[0] * 2 - 1,)) is None
+
+
+def test_two_classes_are_classes():
+    two = (torch.eye(2)[torch.arange(N) % 2],)
+    (call,) = seen(lambda z, y: -(y * z.log_softmax(1)).sum(1).mean(), two, out=2)
+    assert (call["loss"], call["made_by"]) == ("nll_loss", "log_softmax")
+
+
+def test_another_number_of_pairs_in_a_step_leads_to_no_other_pair():
+    turns = iter([0, 3, 1, 2])
+
+    def loss(z, y):
+        for _ in range(next(turns)):
+            z * y[:, :1]
+        return ((z - y) ** 2).mean() + 0 * sum((z * y[:, :2].mean(1, keepdim=True)).mean() for _ in range(2))
+
+    assert [c[0]["loss"] for c in seen(loss, NUMBERS, steps=4)] == ["mse_loss"] * 4
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("kind", [torch.complex64, torch.sparse, "nested", "empty"])
+def test_unusual_targets_do_no_harm(kind):
+    target = torch.ones(N, C)
+    if kind is torch.complex64:
+        target = target.to(kind)
+    elif kind is torch.sparse:
+        target = target.to_sparse()
+    elif kind == "nested":
+        target = torch.nested.nested_tensor([torch.ones(C)] * N)
+    else:
+        target = target[:0]
+    z = torch.randn(target.shape if kind == "empty" else (N, C), requires_grad=True)
+    assert HandWritten().find([Pair(z, target, "0"), Pair(z, target, "0", 1)], torch.tensor(0.5)) is None
 
 
 def test_overlaps_made_smaller():
@@ -183,3 +230,14 @@ def test_overlaps_made_smaller():
             probe.close()
             probe.settle(loss)
         assert written.overlap == expected
+
+
+def test_a_focal_loss_near_an_overlap_is_none():
+    written = HandWritten()
+    for _ in range(3):
+        z = (0.1 * torch.randn(64, 50)).requires_grad_()
+        y = (torch.arange(64 * 50) % 8 == 0).float().view(64, 50)
+        p = z.sigmoid()
+        right = p * y + (1 - p) * (1 - y)
+        written.find([Pair(p, y, "0")], (-((1 - right) ** 2) * right.log()).mean().detach())
+    assert written.overlap == ""

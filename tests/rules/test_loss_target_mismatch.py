@@ -96,8 +96,12 @@ def test_absent():
 
 
 def test_sick_several_labels_under_a_softmax_by_hand():
-    labels = {"prediction/min": -5.0, "target/min": 0.0, "target/max": 1.0, "target/mean": 0.25}
+    labels = {"prediction/min": -5.0, "target/min": 0.0, "target/max": 1.0, "target/mean": 0.25, "target/rms": 0.5}
     shapes = {"prediction_shape": [32, 10], "target_shape": [32, 10], "target_dtype": "torch.float32"}
-    (found,) = judged(called("nll_loss", labels, by_hand=True, **shapes), NAME)
+    batch = {"batch": {"0": {"shape": [32, 8]}, "1": {"shape": [32, 10]}}}
+    (found,) = judged(called("nll_loss", labels, by_hand=True, run=batch, **shapes), NAME)
     assert "nll_loss (written by hand)" in found.message
-    assert judged(called("nll_loss", labels | {"target/mean": 0.1}, by_hand=True, **shapes), NAME) == []
+    for other in ({"target/mean": 0.1, "target/rms": 0.1**0.5}, {"target/rms": 0.3}):  # one a row; graded
+        assert judged(called("nll_loss", labels | other, by_hand=True, run=batch, **shapes), NAME) == []
+    alone = {"batch": {"1": {"shape": [32, 10]}}}  # reconstructed from itself
+    assert judged(called("nll_loss", labels, by_hand=True, run=alone, **shapes), NAME) == []
