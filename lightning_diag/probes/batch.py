@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from lightning_diag.probes.readings import Readings, measuring
@@ -26,7 +27,7 @@ def batch_tensors(batch: Any, path: str = "", depth: int = 0) -> Iterator[tuple[
         ['image', 'labels.0', 'labels.1']
     """
     if isinstance(batch, Tensor):
-        if not batch.is_nested:  # which has no shape
+        if not (batch.is_nested and batch.layout == torch.strided):  # which has no shape
             yield path or "batch", batch
     elif depth < _MAX_DEPTH:
         for key, value in _items(batch):

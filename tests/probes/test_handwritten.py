@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lightning_diag.probes.batch import batch_tensors
 from lightning_diag.probes.functions import FunctionProbe
 from lightning_diag.probes.handwritten import HandWritten, Pair
 from lightning_diag.probes.readings import Readings
@@ -241,3 +242,9 @@ def test_a_focal_loss_near_an_overlap_is_none():
         right = p * y + (1 - p) * (1 - y)
         written.find([Pair(p, y, "0")], (-((1 - right) ** 2) * right.log()).mean().detach())
     assert written.overlap == ""
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_of_the_batch_has_no_shape_to_tell():
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    assert [path for path, _ in batch_tensors({"x": torch.ones(2), "y": nested})] == ["x"]
