@@ -263,7 +263,7 @@ def _is_plausible(found: Found) -> bool:
     whole = True
     if t.is_floating_point():
         sums = t.sum(1)
-        if float(t.min()) < 0 or float(t.max()) > 1 or float(sums.min()) <= 0:
+        if float(t.min()) < 0 or float(t.max()) > 1 or float(sums.max()) <= 0:
             return False
         whole = float((sums - 1).abs().max()) < _STILL
     if form.loss != "nll_loss":

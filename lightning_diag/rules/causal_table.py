@@ -211,7 +211,12 @@ TABLE: tuple[Row, ...] = (
         "what grows from layer to layer overflows at last",
         timed=True,
     ),
-    Row(("weight-growth",), (*NUMBERS, "activation-explosion", *SIGNALS), "weights without bound", timed=True),
+    Row(
+        ("weight-growth",),
+        (*NUMBERS, "activation-explosion", "exploding-gradients", *SIGNALS),
+        "weights without bound",
+        timed=True,
+    ),
 )
 
 # And among what is measured: nearest cause first. A timed row holds where the cause was seen no later.

@@ -11,7 +11,8 @@ import numpy as np
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import History
 from lightning_diag.rules.depth import gradient_depth, over_time, signal_depth, start_growth
-from lightning_diag.rules.phase import is_learning
+from lightning_diag.rules.metrics import already_good
+from lightning_diag.rules.phase import is_learning, matrices, pick
 from lightning_diag.rules.rule import Unmeasured, between
 from lightning_diag.rules.trivial import trivial_loss
 from lightning_diag.trends import jumps, noise
@@ -26,6 +27,7 @@ _ORTHOGONAL = Prescription(
     "Start recurrent weights orthogonal (nn.init.orthogonal_(cell.weight_hh_l0)), or use nn.LSTM or nn.GRU.",
     {"init": "orthogonal"},
 )
+_SMALL = 0.05  # of the usual size: what starts so small grows by any factor
 _KNOWN = {"cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"}
 _NORM = Prescription("Put nn.BatchNorm or nn.LayerNorm behind every hidden layer.", {"norm": "layer"})
 
@@ -43,8 +45,10 @@ class ExplodingGradients:
         the first sample the standard deviation of the hidden outputs grows by ``min_start_decades`` powers of ten
         over depth, and so does the gradient on its way back; or, as within a recurrent layer, the last hidden output
         is ``min_growth`` times as large as the batch, and the first loss ``min_start_loss`` times that of
-        a constant prediction. A warning if the loss falls all the same. Over time: the last output of a recurrent layer
-        depends on its first inputs more than on its last ones by ``min_time_decades``, and the loss does not fall.
+        a constant prediction; or one of the first steps of SGD changes a weight matrix by ``min_throw`` times its own
+        size, with a gradient that far above all later ones. A warning if the loss falls all the same. Over time: the
+        last output of a recurrent layer depends on its first inputs more than on its last ones by
+        ``min_time_decades``, and the loss does not fall.
 
     Why it matters:
         One step along a huge gradient throws the weights far away from all that was learned, often to where the
@@ -74,6 +78,7 @@ class ExplodingGradients:
     min_time_decades: float = 4.0
     min_growth: float = 10.0
     min_start_loss: float = 10.0
+    min_throw: float = 2.0
     warm_samples: int = 5
     last_samples: int = 8
 
@@ -87,6 +92,7 @@ class ExplodingGradients:
             or list(self._over_time(history))
             or list(self._hot_start(history))
             or list(self._wild_start(history))
+            or list(self._thrown_at_once(history))
             or self._over_depth(history)
         )
 
@@ -201,6 +207,36 @@ class ExplodingGradients:
         advice = (_INIT, _NORM, _CLIP, _RATE)
         limit = self.min_growth
         yield Finding(self.code, self.name, severity, site, step, growth, limit, message, step, "", advice)
+
+    def _thrown_at_once(self, history: History) -> Iterator[Finding]:
+        """Yield the finding of a plain gradient step among the first that is longer than the weights themselves.
+
+        So it is where a gradient grows over the steps of a recurrent layer before anything was learned: afterwards
+        units are flat, and gradients small.
+        """
+        kinds = {str(o.get("type")) for o in history.run.get("optimizers") or ()}
+        table, names = history.table("total/gradient_norm"), matrices(history)
+        norm = table.matrix[:, 0] if table.matrix.size else np.zeros(0)
+        first, later = norm[: self.warm_samples], norm[self.warm_samples :]
+        later = later[np.isfinite(later)]
+        if kinds != {"SGD"} or not names or len(later) < self.last_samples or already_good(history):
+            return
+        i = int(np.argmax(np.nan_to_num(first, nan=0.0, posinf=0.0)))
+        ratio, weight = (pick(history, s, names, table.steps[i : i + 1])[0] for s in ("update/ratio", "parameter/rms"))
+        usual = np.nanmedian(weight) if np.isfinite(weight).any() else 0.0
+        ratio = np.where(weight > _SMALL * usual, np.nan_to_num(ratio), 0.0)
+        if first[i] < 10**self.min_jump_decades * np.median(later) or ratio.max() < self.min_throw:
+            return
+        site, step = names[int(ratio.argmax())], int(table.steps[i])
+        message = (
+            f"The gradient norm was {first[i]:.3g} at step {step}, {first[i] / np.median(later):.2g} times what it is "
+            f"later, and that step changed {site} by {ratio.max():.3g} times its own size. Nothing is left of how the "
+            "weights started, and where they landed gradients may be small for good."
+        )
+        severity = Severity.WARNING if is_learning(history) else Severity.ERROR
+        advice = (_CLIP, _ORTHOGONAL, _INIT, _RATE)
+        value = float(ratio.max())
+        yield Finding(self.code, self.name, severity, site, step, value, self.min_throw, message, step, "", advice)
 
     def _over_depth(self, history: History) -> Iterator[Finding]:
         if not {"gradient/rms", "parameter/rms"} <= set(history.statistics):

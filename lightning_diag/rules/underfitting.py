@@ -42,8 +42,8 @@ class Underfitting:
         it worse.
 
     When it is silent:
-        A loss that still falls (stopped-too-early); a good score; wide networks: what keeps them from fitting is
-        another fault, or noise.
+        A loss that still falls (stopped-too-early); a good score; embeddings alone (unmeasured); wide networks: what
+        keeps them from fitting is another fault, or noise.
 
     What to do:
         Widen the narrowest layer, add a nonlinearity or a layer.
@@ -68,6 +68,9 @@ class Underfitting:
         left = unexplained(history)
         if not np.isfinite(left):
             raise Unmeasured("the loss of a constant prediction is not known for this loss")
+        owners = [x for x in history.layers if x.parameters]
+        if owners and all(x.type.startswith("Embedding") for x in owners):
+            raise Unmeasured("embeddings alone, whose products are no affine map: what they fit is not known")
         narrow, bent = narrowest(history), is_bent(history)
         tight = narrow is not None and narrow.units <= self.max_width
         classes = any("cross_entropy" in str(c.get("loss")) or c.get("loss") == "nll_loss" for c in loss_calls(history))

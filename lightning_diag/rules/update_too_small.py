@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_diag.findings import Finding, Prescription, Severity
 from lightning_diag.records import Floats, History, Ints
-from lightning_diag.rules.fitness import fitness
+from lightning_diag.rules.fitness import fitness, shapes
 from lightning_diag.rules.metrics import already_good, is_improving
 from lightning_diag.rules.phase import (
     Bools,
@@ -35,6 +35,7 @@ _SCHEDULE = Prescription(
     "(T_max, total_steps, milestones) must be that of the run (trainer.estimated_stepping_batches)."
 )
 _ADAM = Prescription("Use AdamW, whose steps do not shrink with the gradient.", {"optimizer": "adamw", "lr": 1e-3})
+_LARGE = 64  # elements
 _NOTHING = 1e-12  # a gradient that float32 weights of usual size cannot feel at usual learning rates
 _FLOW = Prescription("Find what stops the gradient: see the findings on vanishing gradients, dead or saturated units.")
 _HANDED = Prescription(
@@ -54,7 +55,8 @@ class UpdateTooSmall:
         all. Or the learning rate fell below ``idle_rate`` of its highest and stays there for ``max_idle`` of the
         run or more, weights no longer move, and the loss had not stopped falling before the rate went. Or ``min_part``
         of the matrices or more are in groups with less than ``slow_rate`` of the highest rate and moved by less than
-        ``max_rest`` of their size in a run that fits poorly and moved the others.
+        ``max_rest`` of their size in a run that fits poorly and moved the others; or weights or an embedding have less
+        than ``still_rate`` of it, and moved by less than ``max_still`` of their size.
 
     Why it matters:
         A ratio of 1e-6 takes a million steps to change the weights by about themselves.
@@ -87,6 +89,8 @@ class UpdateTooSmall:
     min_part: float = 0.3
     max_rest: float = 0.01
     min_travel: float = 0.1
+    still_rate: float = 1e-4
+    max_still: float = 1e-3
 
     def __post_init__(self) -> None:
         check_range(self, "min_ratio", 0.0, 1.0)
@@ -125,9 +129,11 @@ class UpdateTooSmall:
         top = max(rates.values(), default=0.0)
         slow = [n for n in matrices(history) if 0 < rates.get(n, top) < self.slow_rate * top]
         fast = [n for n in matrices(history) if n in rates and n not in slow]
-        if not slow or not fast or len(slow) < self.min_part * (len(slow) + len(fast)) or fitness(history) != "poor":
-            return None
         if is_running(history) or history.run.get("continues") or history.run.get("frozen"):
+            return None
+        if (still := self._still(history, rates, top)) is not None:
+            return still
+        if not slow or not fast or len(slow) < self.min_part * (len(slow) + len(fast)) or fitness(history) != "poor":
             return None
         steps, total = history.table("update/rms").steps, steps_seen(history)
         travel = [self._travel(history, tuple(names), steps, total) for names in (slow, fast)]
@@ -142,6 +148,25 @@ class UpdateTooSmall:
         first, last = int(steps[0]), int(steps[-1])
         return Finding(
             self.code, self.name, Severity.WARNING, slow[0], first, travel[0], self.max_rest, text, last, "", (_RATE,)
+        )  # fmt: skip
+
+    def _still(self, history: History, rates: Mapping[str, float], top: float) -> Finding | None:
+        """Return the finding of weights or embeddings with a rate so far below the others' that they never move."""
+        known = shapes(history) if "wiring" in history.run else {}
+        large = [n for n in rates if n in known and int(np.prod(known[n][0])) >= _LARGE]
+        still = [n for n in large if 0 < rates[n] < self.still_rate * top]
+        steps, total = history.table("update/rms").steps, steps_seen(history)
+        travel = self._travel(history, tuple(still), steps, total) if still else float("nan")
+        if not travel < self.max_still:
+            return None
+        text = (
+            f"{still[0]}{f' and {len(still) - 1} more' if len(still) > 1 else ''} has a learning rate of "
+            f"{rates[still[0]]:.2g}, where others have {top:.2g}: in {total} steps it moved by {travel:.1g} of its "
+            "size. It is in an optimizer, and stays as it was initialized."
+        )
+        first, last = int(steps[0]), int(steps[-1])
+        return Finding(
+            self.code, self.name, Severity.WARNING, still[0], first, travel, self.max_still, text, last, "", (_RATE,)
         )  # fmt: skip
 
     @staticmethod

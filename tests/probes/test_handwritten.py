@@ -248,3 +248,9 @@ def test_a_focal_loss_near_an_overlap_is_none():
 def test_a_nested_tensor_of_the_batch_has_no_shape_to_tell():
     nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
     assert [path for path, _ in batch_tensors({"x": torch.ones(2), "y": nested})] == ["x"]
+
+
+def test_samples_without_a_label_are_samples():
+    labels = MARKS[0].clone()
+    labels[3] = 0
+    assert told(lambda z, y: -(y * z.log_softmax(1)).sum(1).mean(), (labels,)) == ("nll_loss", "mean")

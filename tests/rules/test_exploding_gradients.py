@@ -110,3 +110,21 @@ def test_healthy_large_outputs_without_a_wild_loss_raw_inputs_indices_and_traine
     assert judged(recurrent(74.0, batch_std=96.0), "exploding-gradients") == []
     assert judged(recurrent(74.0, kind="torch.int64"), "exploding-gradients") == []
     assert judged(recurrent(74.0, frozen=["cell.weight_ih_l0"]), "exploding-gradients") == []
+
+
+def test_sick_thrown_far_away_by_the_first_step_of_sgd():
+    def thrown(ratio, late, kind="SGD"):
+        tables = {
+            "total/gradient_norm": lambda s, j: 1e4 if s == 0 else late,
+            "update/ratio": lambda s, j: ratio if s == 0 else 1e-4,
+            "parameter/rms": lambda s, j: 0.1,
+        }
+        optimizers = [{"type": kind, "groups": []}]
+        made = history(falling_loss(), structure=layers(4), tables=tables, optimizers=optimizers)
+        return judged(made, "exploding-gradients")
+
+    (found,) = thrown(20.0, 1.0)
+    assert (found.severity, found.step) == ("warning", 0)
+    assert thrown(0.5, 1.0) == []  # a gradient that falls as the loss does
+    assert thrown(20.0, 1e3) == []
+    assert thrown(20.0, 1.0, "RMSprop") == []  # whose first steps say nothing of the gradient

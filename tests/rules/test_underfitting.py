@@ -53,3 +53,9 @@ def test_a_bottleneck_of_a_quarter_of_the_classes_may_fall_a_little_still():
         for step in range(0, 400, 10):
             made.add_sample(step, step * epochs // 400, {"total/gradient_norm": [1.0]})
         assert len(judged(made, "underfitting")) == said
+
+
+def test_products_of_embeddings_are_no_affine_map():
+    structure = [Layer(n, "Embedding", units=16, parameters=(f"{n}.weight",)) for n in ("user", "item")]
+    made = history(POOR, structure=structure, losses=cross_entropy())
+    assert "embeddings alone" in unmeasured(made, "underfitting")

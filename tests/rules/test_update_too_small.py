@@ -95,3 +95,8 @@ def test_groups_with_smaller_rates_that_are_healthy():
     assert grouped(1e-5, flat_loss(), 1e-5) == []  # a hundredth, as in fine-tuning
     assert grouped(1e-6, falling_loss(scale=0.1), 1e-6) == []  # a good fit: pretrained, it seems
     assert grouped(1e-6, flat_loss(), 1e-3) == []  # they move all the same
+
+
+def test_sick_weights_whose_rate_is_next_to_nothing():
+    for rate, ratio, said in ((1e-9, 1e-9, 1), (1e-5, 1e-9, 0), (1e-9, 1e-4, 0)):
+        assert len(grouped(rate, falling_loss(scale=0.1), ratio)) == said
