@@ -24,7 +24,7 @@ class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b, self.dead = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8)
-        nn.init.constant_(self.dead.bias[:4], -50.0)
+        nn.init.constant_(self.dead.bias[:7], -50.0)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.tanh(self.a(x))
