@@ -53,8 +53,9 @@ class StoppedTooEarly:
         the loss falls at such a pace, more of the same helps, and all other conclusions are premature.
 
     When it is silent:
-        A score of 0.95 or more; a learning rate that was decayed to its end; early stopping after the best, at a
-        ``stopping_threshold`` or by a ``min_delta``, an exception or an interrupt; a time limit. Info: a good fit, runs
+        A score of 0.95 or more (an IoU counts as the Dice that it is); a learning rate that was decayed to its end;
+        early stopping after the best, at a ``stopping_threshold``, or by a ``min_delta`` once half of what a guess
+        loses is gone, an exception or an interrupt; a time limit. Info: a good fit, runs
         of less than ``min_steps`` steps and ``min_epochs`` epochs (smoke runs), or of one epoch in which the loss came
         below half of that of a guess.
 
